@@ -1,0 +1,171 @@
+# Copyright The webhook-operator Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+include hack/versions.env
+
+SHELL := /usr/bin/env bash -o pipefail
+.SHELLFLAGS := -ec
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := $(CURDIR)/bin
+# The version is part of the name: a new pin is a new file.
+CONTROLLER_GEN := $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
+CRD_REF_DOCS := $(BIN)/crd-ref-docs-$(CRD_REF_DOCS_VERSION)
+GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+PROTOC_GEN_GO := $(BIN)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION)
+PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
+
+# Set by the linker; empty means the module's own version.
+VERSION ?=
+LDFLAGS := -s -w -X github.com/garyclub/webhook-operator/internal/version.Version=$(VERSION)
+MANAGER_IMG ?= webhook-operator/manager:latest
+DISPATCHER_IMG ?= webhook-operator/dispatcher:latest
+CONTAINER_TOOL ?= docker
+
+# Packages under test, and how long each may take.
+PKGS ?= ./...
+TEST_TIMEOUT ?= 15m
+FUZZTIME ?= 60s
+BENCH ?= .
+BENCHTIME ?= 1s
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN { FS = ":.*## "; print "Usage: make <target>" } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##@ Generated files
+
+# Where generated files lie. verify fails when something else, or something more, is there.
+GENERATED := api/*/zz_generated.*.go internal/control/controlpb/*.pb.go config/crd/bases config/rbac/role.yaml docs/api
+PROTO := internal/control/controlpb/control.proto
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate deep copies and protobuf code.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	go run -C hack/protogen . -root ../.. -plugin bin/$(notdir $(PROTOC_GEN_GO)) -plugin bin/$(notdir $(PROTOC_GEN_GO_GRPC)) $(PROTO)
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate CRDs and the manager's role.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... paths=./internal/manager/... output:rbac:artifacts:config=config/rbac
+
+.PHONY: api-docs
+api-docs: $(CRD_REF_DOCS) ## Generate docs/api from the API's comments.
+	@mkdir -p docs/api
+	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=hack/crd-ref-docs.yaml --renderer=markdown --output-path=docs/api/v1alpha1.md
+
+##@ Checks
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code.
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters.
+	$(GOLANGCI_LINT) run
+
+.PHONY: verify
+verify: verify-generated verify-mod verify-lint-rules lint ## Check, writing nothing: generated files, go.mod, lint rules, lint.
+
+.PHONY: verify-generated
+verify-generated: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD_REF_DOCS) ## Check that generated files are up to date, with none left over.
+	hack/verify-generated.sh $(GENERATED)
+
+.PHONY: verify-mod
+verify-mod: ## Check that go.mod and go.sum are tidy.
+	go mod tidy -diff
+	go -C hack/protogen mod tidy -diff
+
+.PHONY: verify-lint-rules
+verify-lint-rules: $(GOLANGCI_LINT) ## Prove that an import against the direction fails the linter.
+	GOLANGCI_LINT=$(GOLANGCI_LINT) hack/verify-imports.sh
+
+.PHONY: verify-drift
+verify-drift: ## Prove that verify fails on a hand-edited CRD (on a copy).
+	hack/verify-drift.sh
+
+##@ Tests
+
+# Found only when a target needs it: the first run may have to build it.
+WITH_CONTROL_PLANE = assets=$$(hack/control-plane.sh) && KUBEBUILDER_ASSETS="$$assets"
+
+.PHONY: test
+test: build ## Run all tests, the black-box ones in test/e2e included.
+	$(WITH_CONTROL_PLANE) go test $(PKGS) -count=1 -p 2 -timeout $(TEST_TIMEOUT)
+
+.PHONY: test-race
+test-race: build ## Run all tests with the race detector.
+	$(WITH_CONTROL_PLANE) CGO_ENABLED=1 go test -race $(PKGS) -count=1 -p 2 -timeout $(TEST_TIMEOUT)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (60s).
+	$(WITH_CONTROL_PLANE) FUZZTIME=$(FUZZTIME) hack/fuzz.sh
+
+.PHONY: bench
+bench: build ## Run the benchmarks; BENCH and BENCHTIME narrow them.
+	$(WITH_CONTROL_PLANE) go test $(PKGS) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -p 1 -timeout 60m
+
+.PHONY: demo
+demo: build ## See an event delivered, on a control plane of its own.
+	go build -o $(BIN)/demo ./hack/demo
+	$(WITH_CONTROL_PLANE) $(BIN)/demo
+
+##@ Build and deploy
+
+.PHONY: build
+build: ## Build bin/manager and bin/dispatcher.
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/manager ./cmd/dispatcher
+
+.PHONY: docker-build
+docker-build: ## Build both images.
+	$(CONTAINER_TOOL) build --target manager --build-arg VERSION=$(VERSION) -t $(MANAGER_IMG) .
+	$(CONTAINER_TOOL) build --target dispatcher --build-arg VERSION=$(VERSION) -t $(DISPATCHER_IMG) .
+
+# The user's kubectl, or the one that came with the test control plane. KUBECONFIG says which cluster.
+KUBECTL ?= $(shell command -v kubectl || echo "$$(hack/control-plane.sh)/kubectl")
+
+.PHONY: install
+install: ## Install the CRDs into the cluster of the current kubeconfig.
+	$(KUBECTL) apply --server-side -f config/crd/bases
+
+.PHONY: uninstall
+uninstall: ## Remove the CRDs, and with them every object of ours.
+	$(KUBECTL) delete --ignore-not-found -f config/crd/bases
+
+.PHONY: deploy
+deploy: ## Deploy the manager with its CRDs and roles.
+	$(KUBECTL) apply --server-side -k config/default
+
+.PHONY: undeploy
+undeploy: ## Remove what deploy made.
+	$(KUBECTL) delete --ignore-not-found -k config/default
+
+##@ Tools
+
+.PHONY: tools
+tools: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD_REF_DOCS) $(GOLANGCI_LINT) ## Install the pinned tools into bin/.
+
+# go-install-tool FILE PACKAGE@VERSION: made aside and renamed, so that an install that was interrupted leaves nothing
+# that looks complete.
+define go-install-tool
+$(1):
+	@echo "installing $(notdir $(1))"
+	@mkdir -p $(1).tmp
+	@GOBIN=$(1).tmp GOFLAGS= GOWORK=off go install $(2)
+	@mv $(1).tmp/* $(1) && rmdir $(1).tmp
+endef
+
+$(eval $(call go-install-tool,$(CONTROLLER_GEN),sigs.k8s.io/controller-tools/cmd/controller-gen@$(CONTROLLER_GEN_VERSION)))
+$(eval $(call go-install-tool,$(CRD_REF_DOCS),github.com/elastic/crd-ref-docs@$(CRD_REF_DOCS_VERSION)))
+$(eval $(call go-install-tool,$(GOLANGCI_LINT),github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)))
+$(eval $(call go-install-tool,$(PROTOC_GEN_GO),google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)))
+$(eval $(call go-install-tool,$(PROTOC_GEN_GO_GRPC),google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION)))

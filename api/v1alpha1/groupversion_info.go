@@ -1,0 +1,27 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package v1alpha1 has the kinds of the API group webhooks.gary.club.
+// +kubebuilder:object:generate=true
+// +groupName=webhooks.gary.club
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+var (
+	// GroupVersion is the group and version of these kinds.
+	GroupVersion = schema.GroupVersion{Group: "webhooks.gary.club", Version: "v1alpha1"}
+
+	schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
+		s.AddKnownTypes(GroupVersion, &WebhookEndpoint{}, &WebhookEndpointList{}, &DeliveryAttempt{}, &DeliveryAttemptList{})
+		metav1.AddToGroupVersion(s, GroupVersion)
+		return nil
+	})
+
+	// AddToScheme registers the kinds.
+	AddToScheme = schemeBuilder.AddToScheme
+)

@@ -1,0 +1,28 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// prefixes is a repeatable flag of address ranges; one value may hold several, separated by commas.
+type prefixes []netip.Prefix
+
+// String is for the flag package.
+func (p *prefixes) String() string { return fmt.Sprint([]netip.Prefix(*p)) }
+
+// Set adds the ranges of one value.
+func (p *prefixes) Set(value string) error {
+	for _, text := range strings.Split(value, ",") {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil {
+			return fmt.Errorf("%q is no address range such as 10.1.0.0/16", text)
+		}
+		*p = append(*p, prefix)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/garyclub/webhook-operator/internal/control/controlpb"
+	"github.com/garyclub/webhook-operator/internal/endpoint"
+)
+
+var errEndpointWithoutName = errors.New("the manager sent an endpoint without name or UID")
+
+// stream runs one stream of endpoints to its end, and says whether a list was taken on it.
+func (c *Client) stream(ctx context.Context) (took bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.service.Endpoints(ctx)
+	if err != nil {
+		return false, err
+	}
+	list := newWorkingList(c.o.Known())
+	hello := &controlpb.Hello{QueueId: c.o.QueueID, Version: c.o.Version, Known: list.revisions()}
+	err = stream.Send(&controlpb.EndpointsRequest{Message: &controlpb.EndpointsRequest_Hello{Hello: hello}})
+	for err == nil {
+		var response *controlpb.EndpointsResponse
+		if response, err = stream.Recv(); err != nil {
+			break
+		}
+		if err = list.change(response); err != nil || !response.GetComplete() {
+			continue // a part of the first list changes nothing in force
+		}
+		if err = c.apply(list); err != nil {
+			break
+		}
+		took = true
+		c.setConnected(true)
+		taken := &controlpb.EndpointsRequest_Taken{Taken: response.GetSequence()}
+		err = stream.Send(&controlpb.EndpointsRequest{Message: taken})
+	}
+	// A failed Send says EOF only; why the stream ended is for Recv to say.
+	if _, cause := stream.Recv(); cause != nil && took && ctx.Err() == nil && !errors.Is(err, errApply) {
+		err = cause
+	}
+	return took, err
+}
+
+var errApply = errors.New("put endpoints in force")
+
+func (c *Client) apply(list *workingList) error {
+	if list.changed || !c.applied {
+		if err := c.o.Apply(list.all(), true); err != nil {
+			return fmt.Errorf("%w: %w", errApply, err)
+		}
+	}
+	c.applied, list.changed = true, false
+	c.metrics.endpoints.Set(float64(len(list.byName)))
+	return nil
+}
+
+// workingList becomes the list to put in force. It is keyed by name: a new object of a name takes the old one's place,
+// and what the old one's UID is told later does not touch it.
+type workingList struct {
+	byName map[string]*endpoint.Endpoint
+	byUID  map[string]string
+	// changed since it was put in force.
+	changed bool
+}
+
+func newWorkingList(known []*endpoint.Endpoint) *workingList {
+	l := &workingList{byName: map[string]*endpoint.Endpoint{}, byUID: map[string]string{}}
+	for _, p := range known {
+		l.put(p)
+	}
+	l.changed = false
+	return l
+}
+
+func (l *workingList) put(p *endpoint.Endpoint) {
+	if old := l.byName[p.Name]; old != nil {
+		delete(l.byUID, old.UID)
+	}
+	l.byName[p.Name], l.byUID[p.UID], l.changed = p, p.Name, true
+}
+
+func (l *workingList) change(m *controlpb.EndpointsResponse) error {
+	for _, e := range m.GetEndpoints() {
+		if e.GetName() == "" || e.GetUid() == "" {
+			return errEndpointWithoutName
+		}
+		l.put(endpointFromProto(e))
+	}
+	for _, uid := range m.GetRemovedUids() {
+		if name, ok := l.byUID[uid]; ok {
+			delete(l.byName, name)
+			delete(l.byUID, uid)
+			l.changed = true
+		}
+	}
+	return nil
+}
+
+func (l *workingList) revisions() map[string]string {
+	known := make(map[string]string, len(l.byName))
+	for _, p := range l.byName {
+		known[p.UID] = p.Revision
+	}
+	return known
+}
+
+func (l *workingList) all() []*endpoint.Endpoint {
+	all := make([]*endpoint.Endpoint, 0, len(l.byName))
+	for _, p := range l.byName {
+		all = append(all, p)
+	}
+	return all
+}

@@ -1,0 +1,256 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/garyclub/webhook-operator/internal/control/controlpb"
+)
+
+// The defaults of ServerOptions.
+const (
+	DefaultMaxChunkBytes    = 1 << 20
+	DefaultMaxConnectionAge = 10 * time.Minute
+	DefaultMaxStreams       = 20_000
+)
+
+const (
+	keepaliveTime     = 30 * time.Second
+	keepaliveTimeout  = 10 * time.Second
+	connectionGrace   = 10 * time.Second // what a stream gets when its connection is of age
+	stopTimeout       = 5 * time.Second
+	handshakeTimeout  = 10 * time.Second
+	firstMessageLimit = 10 * time.Second
+	// streamsPerConnection is more than one dispatcher needs.
+	streamsPerConnection = 16
+)
+
+// ServerOptions are the settings of the manager's end.
+type ServerOptions struct {
+	// Registry, Sink, Authenticator and GetCertificate are required.
+	Registry       Endpoints
+	Sink           Sink
+	Authenticator  Authenticator
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// OnChange hears of a namespace whose dispatchers, or what they have taken, changed: coalesced, from one goroutine.
+	OnChange func(namespace string)
+	Log      logr.Logger
+	// Registerer takes the metrics; nil leaves them out.
+	Registerer prometheus.Registerer
+	// MaxChunkBytes bounds a response that carries more than one endpoint.
+	MaxChunkBytes int
+	// MaxConnectionAge ends connections, so that tokens are checked again.
+	MaxConnectionAge time.Duration
+	// MaxStreams bounds the open streams of all dispatchers.
+	MaxStreams int
+}
+
+func (o *ServerOptions) complete() error {
+	if o.Registry == nil || o.Sink == nil || o.Authenticator == nil || o.GetCertificate == nil {
+		return errors.New("control server: Registry, Sink, Authenticator and GetCertificate are required")
+	}
+	if o.OnChange == nil {
+		o.OnChange = func(string) {}
+	}
+	if o.MaxChunkBytes == 0 {
+		o.MaxChunkBytes = DefaultMaxChunkBytes
+	}
+	if o.MaxConnectionAge == 0 {
+		o.MaxConnectionAge = DefaultMaxConnectionAge
+	}
+	if o.MaxStreams == 0 {
+		o.MaxStreams = DefaultMaxStreams
+	}
+	if o.MaxChunkBytes < 0 || o.MaxChunkBytes > maxEndpointBytes || o.MaxConnectionAge < 0 || o.MaxStreams < 0 {
+		return fmt.Errorf("control server: MaxChunkBytes must be 1 to %d, MaxConnectionAge and MaxStreams positive", maxEndpointBytes)
+	}
+	return nil
+}
+
+// Server is the manager's end. It serves nothing until Serving(true).
+type Server struct {
+	controlpb.UnimplementedControlServer
+	o        ServerOptions
+	sessions *sessions
+	metrics  *serverMetrics
+	grpc     *grpc.Server
+
+	mu sync.Mutex
+	// term lasts while this manager serves; its end ends all streams.
+	term context.Context
+	end  context.CancelFunc
+}
+
+// NewServer makes a server from its options.
+func NewServer(o ServerOptions) (*Server, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, sessions: newSessions(o.MaxStreams), metrics: newServerMetrics(o.Registerer)}
+	s.grpc = grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: o.GetCertificate})),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge: o.MaxConnectionAge, MaxConnectionAgeGrace: connectionGrace,
+			Time: keepaliveTime, Timeout: keepaliveTimeout,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2}),
+		grpc.MaxRecvMsgSize(maxRequestBytes), grpc.MaxSendMsgSize(maxResponseBytes),
+		grpc.MaxHeaderListSize(maxHeaderBytes), grpc.MaxConcurrentStreams(streamsPerConnection),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.StreamInterceptor(s.authenticate),
+	)
+	controlpb.RegisterControlServer(s.grpc, s)
+	return s, nil
+}
+
+// Serve answers on the listener until ctx ends, and then stops within a bound. It closes the listener. It is called once.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait.Go(func() { s.sessions.tell(ctx, s.o.OnChange) })
+	wait.Go(func() {
+		<-ctx.Done()
+		s.stop()
+	})
+	if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve control: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) stop() {
+	s.Serving(false)
+	graceful := make(chan struct{})
+	go func() {
+		defer close(graceful)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-graceful:
+	case <-time.After(stopTimeout):
+	}
+	s.grpc.Stop() // also ends GracefulStop
+	<-graceful
+}
+
+// Serving says whether this manager is the leader. While it is not, every call is answered UNAVAILABLE, so that
+// dispatchers go on to the one that is; open streams end.
+func (s *Server) Serving(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case on && s.term == nil:
+		s.term, s.end = context.WithCancel(context.Background())
+	case !on && s.term != nil:
+		s.end()
+		s.term, s.end = nil, nil
+	}
+}
+
+// Taken says how many dispatchers of a namespace are connected, and how many of them act on that revision.
+func (s *Server) Taken(namespace, uid, revision string) (connected, upToDate int) {
+	return s.sessions.count(namespace, uid, revision)
+}
+
+func (s *Server) currentTerm() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.term
+}
+
+var errNotServing = status.Error(codes.Unavailable, "this manager is not the leader")
+
+// authenticate puts the caller's identity into the context of a stream, which ends with the manager's term.
+func (s *Server) authenticate(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	term := s.currentTerm()
+	if term == nil {
+		return errNotServing
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(term, cancel)()
+
+	identity, err := s.identify(ctx)
+	if err != nil {
+		return err
+	}
+	release, err := s.sessions.admit(identity.PodUID)
+	if err != nil {
+		return status.Error(codes.ResourceExhausted, err.Error())
+	}
+	defer release()
+	ctx = context.WithValue(logr.NewContext(ctx, s.o.Log.WithValues("namespace", identity.Namespace, "pod", identity.Pod)),
+		identityKey{}, identity)
+	err = handler(srv, &authenticatedStream{ServerStream: stream, ctx: ctx})
+	if term.Err() != nil {
+		return errNotServing
+	}
+	return err
+}
+
+func (s *Server) identify(ctx context.Context) (Identity, error) {
+	token := bearer(ctx)
+	if token == "" {
+		s.metrics.authentications.WithLabelValues(resultUnauthenticated).Inc()
+		return Identity{}, errUnauthenticated
+	}
+	identity, err := s.o.Authenticator.Authenticate(ctx, token)
+	switch status.Code(err) {
+	case codes.OK:
+		s.metrics.authentications.WithLabelValues(resultOK).Inc()
+		return identity, nil
+	case codes.Unauthenticated:
+		s.metrics.authentications.WithLabelValues(resultUnauthenticated).Inc()
+		return Identity{}, err
+	}
+	s.metrics.authentications.WithLabelValues(resultUnavailable).Inc()
+	return Identity{}, err
+}
+
+var errUnauthenticated = status.Error(codes.Unauthenticated, "the token is not a dispatcher's")
+
+func bearer(ctx context.Context) string {
+	values := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+type identityKey struct{}
+
+func identityOf(ctx context.Context) Identity {
+	identity, _ := ctx.Value(identityKey{}).(Identity)
+	return identity
+}
+
+type authenticatedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *authenticatedStream) Context() context.Context { return s.ctx }

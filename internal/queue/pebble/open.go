@@ -1,0 +1,183 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	pdb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/go-logr/logr"
+	"github.com/google/uuid"
+)
+
+// formatVersion is that of the keys and values.
+const formatVersion = 1
+
+// The files beside the database.
+const (
+	dirDatabase = "db"
+	fileBallast = "ballast"
+	fileMarks   = "inflight"
+)
+
+// Open opens the queue in its directory, or makes one. Deliveries that were in flight when the last process died are
+// due again, with one interruption more. The backlog is not read.
+func Open(opt Options) (*Queue, error) {
+	if err := opt.Validate(); err != nil {
+		return nil, fmt.Errorf("queue options: %w", err)
+	}
+	opt = opt.withDefaults()
+	q := newQueue(opt)
+	if err := opt.FS.MkdirAll(opt.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make queue directory: %w", err)
+	}
+	q.space.begin()
+	db, err := pdb.Open(opt.FS.PathJoin(opt.Dir, dirDatabase), pebbleOptions(q))
+	if err != nil {
+		return nil, fmt.Errorf("open queue database: %w", err)
+	}
+	q.db = db
+	if err := q.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	places, err := q.openMarks()
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	go q.commitAll()
+	go q.answerAll()
+	go q.clock()
+	if err := q.interrupt(places); err != nil {
+		return nil, errors.Join(err, q.Close())
+	}
+	return q, nil
+}
+
+func newQueue(opt Options) *Queue {
+	q := &Queue{
+		opt: opt, log: opt.Log,
+		ops: make(chan op, maxBatchOps), syncing: make(chan *batch, maxSyncing), answered: make(chan struct{}),
+		closing: make(chan struct{}), kicked: make(chan struct{}, 1), clockDone: make(chan struct{}),
+		lanes: map[laneID]*lane{}, flying: map[place]struct{}{}, counters: map[string]countersAt{},
+		book: &book{
+			lanes: map[laneID]*laneBook{}, counters: map[string]*counterBook{}, outbox: newOutboxBook(opt.OutboxRecords),
+			lowDead: []byte{tableDead}, lowKey: []byte{tableKeyAge},
+			maxDead: opt.DeadLetterBytes, maxKeys: opt.IdempotencyKeys,
+		},
+		space: &space{
+			fs: opt.FS, ballast: opt.FS.PathJoin(opt.Dir, fileBallast), size: opt.BallastBytes,
+			reserve: opt.ReserveBytes, ask: opt.FreeBytes, log: opt.Log,
+		},
+	}
+	q.book.nextSeq, q.book.nextOut = 1, 1
+	return q
+}
+
+// pebbleOptions keeps the memory of an idle process small: a memtable begins at 256 KiB and grows with the load.
+func pebbleOptions(q *Queue) *pdb.Options {
+	o := &pdb.Options{
+		FS:                          vfs.OnDiskFull(q.opt.FS, q.space.giveUp),
+		FormatMajorVersion:          pdb.FormatTableFormatV6,
+		CacheSize:                   8 << 20,
+		MemTableSize:                8 << 20,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       24,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                256,
+		MaxManifestFileSize:         4 << 20,
+		Logger:                      logger{q.log},
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most idempotency keys are new
+	}
+	return o
+}
+
+// logger passes on what Pebble says. A fatal error, such as a manifest that cannot be written, panics: Pebble must not
+// go on after it, and the process must not end without a word.
+type logger struct{ log logr.Logger }
+
+// Infof implements pebble.Logger.
+func (l logger) Infof(format string, args ...any) {
+	if log := l.log.V(2); log.Enabled() {
+		log.Info("database says", "text", fmt.Sprintf(format, args...))
+	}
+}
+
+// Errorf implements pebble.Logger.
+func (l logger) Errorf(format string, args ...any) {
+	l.log.Error(nil, "database has an error", "text", fmt.Sprintf(format, args...))
+}
+
+// Fatalf implements pebble.Logger.
+func (l logger) Fatalf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	l.log.Error(nil, "database cannot go on", "text", text)
+	panic("queue database cannot go on: " + text)
+}
+
+// openMarks opens the file of what is in flight and returns what the last process left in it.
+func (q *Queue) openMarks() ([]place, error) {
+	name := q.opt.FS.PathJoin(q.opt.Dir, fileMarks)
+	f, err := q.opt.FS.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, fmt.Errorf("open marks: %w", err)
+	}
+	content, err := io.ReadAll(io.LimitReader(f, markSlots*markSize))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read marks: %w", err), f.Close())
+	}
+	q.marks.file = f
+	return parseMarks(content), nil
+}
+
+// interrupt counts what was in flight, and then forgets it. A crash between the two counts once more.
+func (q *Queue) interrupt(places []place) error {
+	if len(places) > 0 {
+		if _, err := q.submit(context.Background(), &interruptOp{places: places}); err != nil {
+			return fmt.Errorf("count interruptions: %w", err)
+		}
+	}
+	return q.clearMarks()
+}
+
+// clearMarks writes zeros over all slots and syncs them, so that a full disk later does not keep a mark from being set.
+func (q *Queue) clearMarks() error {
+	f := q.marks.file
+	if _, err := f.WriteAt(make([]byte, markSlots*markSize), 0); err != nil {
+		return fmt.Errorf("clear marks: %w", err)
+	}
+	dir, err := q.opt.FS.OpenDir(q.opt.Dir)
+	if err != nil {
+		return fmt.Errorf("clear marks: %w", err)
+	}
+	if err := errors.Join(f.Sync(), dir.Sync(), dir.Close()); err != nil {
+		return fmt.Errorf("clear marks: %w", err)
+	}
+	return nil
+}
+
+// wipeMarks is for a graceful close: what is in flight was not interrupted.
+func (q *Queue) wipeMarks() error {
+	if q.marks.file == nil {
+		return nil
+	}
+	err := q.marks.file.Close()
+	if rmErr := q.opt.FS.Remove(q.opt.FS.PathJoin(q.opt.Dir, fileMarks)); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+		err = errors.Join(err, rmErr)
+	}
+	if err != nil {
+		return fmt.Errorf("remove marks: %w", err)
+	}
+	return nil
+}
+
+func newQueueID() string { return uuid.NewString() }

@@ -1,0 +1,88 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	pdb "github.com/cockroachdb/pebble/v2"
+	"github.com/go-logr/logr"
+
+	"github.com/garyclub/webhook-operator/internal/queue"
+)
+
+var _ queue.Queue = (*Queue)(nil)
+
+// Queue is the embedded queue.
+type Queue struct {
+	opt   Options
+	log   logr.Logger
+	db    *pdb.DB
+	id    string
+	space *space
+	marks marks
+
+	// book belongs to the committer.
+	book     *book
+	ops      chan op
+	syncing  chan *batch
+	answered chan struct{}
+	broken   atomic.Pointer[error]
+
+	closing   chan struct{}
+	kicked    chan struct{}
+	clockDone chan struct{}
+	matching  sync.Mutex
+
+	use    sync.RWMutex
+	closed bool
+
+	mu    sync.Mutex
+	lanes map[laneID]*lane
+	// flying is what must not be leased: it is in flight, or its end is being synced.
+	flying   map[place]struct{}
+	ring     *lane // lanes that are due, in turn
+	ringEnd  *lane
+	later    laneHeap
+	sleepers []chan struct{}
+
+	counters  map[string]countersAt
+	version   uint64
+	totals    totals
+	outboxLen int64
+	oldestKey int64
+	sweepAt   int64
+	news      news // of records
+	newMatch  news // of unmatched events, or of endpoints
+}
+
+// ID implements queue.Queue.
+func (q *Queue) ID() string { return q.id }
+
+// Close implements queue.Queue.
+func (q *Queue) Close() error {
+	q.use.Lock()
+	if q.closed {
+		q.use.Unlock()
+		return nil
+	}
+	q.closed = true
+	q.use.Unlock()
+	// From here on nobody submits or reads; what was submitted is committed and answered.
+	close(q.closing)
+	close(q.ops)
+	<-q.answered
+	<-q.clockDone
+	q.mu.Lock()
+	q.wakeAll()
+	q.mu.Unlock()
+	err := q.wipeMarks()
+	if dbErr := q.db.Close(); dbErr != nil {
+		err = errors.Join(err, fmt.Errorf("close database: %w", dbErr))
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/go-logr/logr"
+)
+
+// The free space is asked for again after this time or this many bytes.
+const (
+	spaceEvery = 100 * time.Millisecond
+	spaceBytes = 4 << 20
+)
+
+// space watches the disk. It keeps a ballast file, which is given up when a write finds the disk full, so that the
+// write under way goes through: Pebble cannot go on without its log.
+type space struct {
+	fs      vfs.FS
+	ballast string
+	size    int64
+	reserve uint64
+	ask     func() (uint64, error)
+	log     logr.Logger
+
+	// spent is set by the hook, on any goroutine.
+	spent atomic.Bool
+	full  atomic.Bool
+
+	// Of the committer alone.
+	asked time.Time
+	since int64
+
+	mu sync.Mutex // one ballast at a time
+}
+
+// giveUp is called when a write found the disk full.
+func (s *space) giveUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full.Store(true)
+	s.spent.Store(true)
+	if err := s.fs.Remove(s.ballast); err == nil {
+		s.log.Info("disk is full, ballast given up", "bytes", s.size)
+	}
+}
+
+// free says whether cost more bytes may be taken.
+func (s *space) free(now time.Time, cost int64) bool {
+	s.since += cost
+	if now.Sub(s.asked) < spaceEvery && s.since < spaceBytes && !s.asked.IsZero() {
+		return !s.full.Load()
+	}
+	s.asked, s.since = now, 0
+	free, err := s.ask()
+	if err != nil {
+		// A disk that does not say is taken as it was.
+		return !s.full.Load()
+	}
+	if s.spent.Load() && free >= s.reserve+2*uint64(max(s.size, 0)) && s.restore() == nil {
+		s.spent.Store(false)
+	}
+	full := free < s.reserve || s.spent.Load()
+	if s.full.Swap(full) != full {
+		s.log.Info("free space of the queue's disk changed", "full", full, "freeBytes", free)
+	}
+	return !full
+}
+
+// restore writes the ballast, whose bytes must really be taken.
+func (s *space) restore() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.size <= 0 {
+		return nil
+	}
+	if info, err := s.fs.Stat(s.ballast); err == nil && info.Size() == s.size {
+		return nil
+	}
+	f, err := s.fs.Create(s.ballast, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("create ballast: %w", err)
+	}
+	zeros := make([]byte, min(s.size, 64<<10))
+	for left := s.size; left > 0 && err == nil; {
+		var n int
+		n, err = f.Write(zeros[:min(left, int64(len(zeros)))])
+		if n == 0 && err == nil {
+			err = io.ErrShortWrite
+		}
+		left -= int64(n)
+	}
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		_ = s.fs.Remove(s.ballast)
+		return fmt.Errorf("write ballast: %w", err)
+	}
+	return nil
+}
+
+// begin makes the ballast when there is room for it. Without it the queue begins as spent, and takes nothing in until
+// there is.
+func (s *space) begin() {
+	free, err := s.ask()
+	if err == nil && free < s.reserve+uint64(max(s.size, 0)) {
+		if info, err := s.fs.Stat(s.ballast); err != nil || info.Size() != s.size {
+			s.spent.Store(s.size > 0)
+		}
+		return
+	}
+	s.spent.Store(s.restore() != nil)
+}

@@ -1,0 +1,114 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"encoding/binary"
+	"time"
+
+	pdb "github.com/cockroachdb/pebble/v2"
+)
+
+// sweepChunk bounds what one sweep drops of each table.
+const sweepChunk = 1000
+
+// sweepPause is the least time between two sweeps, so that single expiries do not wake an idle process each.
+const sweepPause = time.Minute
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func appendUvarint(dst []byte, n uint64) []byte { return binary.AppendUvarint(dst, n) }
+
+// bury makes a failed delivery a dead letter, which holds the event on.
+func (b *batch) bury(id deliveryID, s *stored) {
+	book := b.q.book
+	s.RedeliverableUntil = b.now.Add(b.q.opt.DeadLetterRetention)
+	expires := millis(s.RedeliverableUntil)
+	b.scratch = appendRecord(b.scratch[:0], s)
+	b.set(deadKey(expires, id), b.scratch)
+	book.letters++
+	book.dead += int64(s.PayloadBytes) + deliveryCost
+	book.live += deliveryCost
+	b.sweepBy(expires)
+}
+
+// sweepBy has a sweep done when something expires.
+func (b *batch) sweepBy(expires int64) {
+	if book := b.q.book; book.sweepAt == 0 {
+		book.sweepAt = max(expires, millis(b.now.Add(sweepPause)))
+	}
+}
+
+// sweepOp drops the dead letters and the idempotency keys that expired or are too many.
+type sweepOp struct{ call }
+
+func (o *sweepOp) alone() bool { return true }
+
+func (o *sweepOp) prepare(b *batch) error {
+	book := b.q.book
+	book.sweepAt = 0
+	if err := b.sweepDead(); err != nil {
+		return err
+	}
+	return b.sweepKeys()
+}
+
+func (b *batch) sweepDead() error {
+	book, now, dropped := b.q.book, millis(b.now), 0
+	err := b.q.each(book.lowDead, after([]byte{tableDead}), func(it *pdb.Iterator) (bool, error) {
+		expires, id, ok := parseDeadKey(it.Key())
+		if !ok {
+			return false, errCorrupt
+		}
+		if (expires > now && book.dead <= book.maxDead) || dropped == sweepChunk {
+			b.sweepBy(expires)
+			return false, nil
+		}
+		s, err := parseRecord(it.Value())
+		if err != nil {
+			return false, err
+		}
+		b.delete(it.Key())
+		book.letters--
+		book.dead -= int64(s.PayloadBytes) + deliveryCost
+		book.live -= deliveryCost
+		book.lowDead = append(book.lowDead[:0:0], it.Key()...)
+		dropped++
+		return true, b.release(id.seq, s)
+	})
+	return err
+}
+
+// sweepKeys drops a hundredth more than the number asks for, so that a full table is not swept for each key.
+func (b *batch) sweepKeys() error {
+	book, dropped := b.q.book, 0
+	limit := millis(b.now) - b.q.opt.IdempotencyWindow.Milliseconds()
+	spare := int64(0)
+	if book.keys > book.maxKeys {
+		spare = min(book.maxKeys/100, sweepChunk/2)
+	}
+	book.oldestKey = 0
+	return b.q.each(book.lowKey, after([]byte{tableKeyAge}), func(it *pdb.Iterator) (bool, error) {
+		at, hash, ok := parseKeyAgeKey(it.Key())
+		if !ok {
+			return false, errCorrupt
+		}
+		if (at > limit && book.keys <= book.maxKeys-spare) || dropped == sweepChunk {
+			book.oldestKey = at
+			b.sweepBy(at + b.q.opt.IdempotencyWindow.Milliseconds())
+			return false, nil
+		}
+		b.delete(it.Key())
+		b.delete(keyKey(hash))
+		book.keys--
+		book.lowKey = append(book.lowKey[:0:0], it.Key()...)
+		dropped++
+		return true, nil
+	})
+}

@@ -1,0 +1,127 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package queue is the durable queue of a dispatcher: events and their deliveries from the moment of their acceptance
+// until each is delivered or dead-lettered, the outbox of records, and the cumulative counters.
+//
+// Commit points: Append returns after the event and its deliveries are synced to disk; Settle returns after the
+// delivery's new state, its outgoing record and the counters are synced in one atomic batch. A crash between the two
+// repeats an attempt; it loses none.
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/garyclub/webhook-operator/internal/delivery"
+	"github.com/garyclub/webhook-operator/internal/endpoint"
+	"github.com/garyclub/webhook-operator/internal/event"
+)
+
+// Errors of Append. None leaves anything behind.
+var (
+	// ErrFull: the queue's own limit, or the reserve of its disk, is reached. Later it may go on.
+	ErrFull = errors.New("queue is full")
+	// ErrKeyReused: the idempotency key stands for an event with another body.
+	ErrKeyReused = errors.New("idempotency key was used with another body")
+	// ErrClosed: the queue is closed or closing.
+	ErrClosed = errors.New("queue is closed")
+)
+
+// Item is one event to append, with the endpoints that it matched.
+type Item struct {
+	Event *event.Event
+	// Key is the producer's idempotency key, hashed with its namespace; zero when there is none.
+	Key [32]byte
+	// Matched is false before the first complete list of endpoints has come: the event is then kept unmatched.
+	Matched   bool
+	Endpoints []*endpoint.Endpoint
+}
+
+// Accepted is the answer for one item.
+type Accepted struct {
+	EventID string
+	// Deliveries is the number of endpoints matched, -1 while it is not known.
+	Deliveries int
+	// Repeated says that the key had been seen with the same body: nothing was added.
+	Repeated bool
+}
+
+// Lease is one due delivery, held until it is settled. A crash gives it back.
+type Lease interface {
+	Delivery() delivery.Delivery
+	// Event is read from disk when it is asked for.
+	Event() (*event.Event, error)
+	// Settle stores the new state and gives the lease back. It returns after the sync.
+	Settle(ctx context.Context, d delivery.Delivery) error
+	// Release gives the lease back unchanged: no attempt was made. The endpoint's deliveries are due again at the time.
+	Release(at time.Time)
+}
+
+// Gate decides whether a delivery to the endpoint may start now. When it refuses, the endpoint's deliveries are passed
+// over until Unpark names it.
+type Gate interface {
+	Admit(ref endpoint.Ref) bool
+}
+
+// Outgoing is one record in the outbox.
+type Outgoing struct {
+	Seq    uint64
+	Record delivery.Record
+}
+
+// Taken is the manager's answer to one Outgoing.
+type Taken struct {
+	Seq uint64
+	// Recorded is false when the budget left the record out; a delivery that is done is then counted as unrecorded.
+	Recorded bool
+}
+
+// Stats are the figures for metrics and health.
+type Stats struct {
+	Waiting, InFlight, Unmatched, DeadLetters, Outbox int64
+	LiveBytes, DeadBytes, DiskBytes, MaxBytes         int64
+	IdempotencyKeys                                   int64
+	OldestKeyAge                                      time.Duration
+	OldestWaiting                                     time.Time
+	Full                                              bool
+}
+
+// Queue is the interface that both engines fulfil, proved by queuetest.
+type Queue interface {
+	// ID names this queue for as long as its disk lives; counters are cumulative under it.
+	ID() string
+
+	// Append stores all items in one atomic batch, or none.
+	Append(ctx context.Context, items []Item) ([]Accepted, error)
+	// MatchWaiting matches the events that were kept unmatched, and all that come unmatched later, until ctx ends.
+	// match returns false while there is no complete list; Rematch makes it look again.
+	MatchWaiting(ctx context.Context, match func(*event.Event) ([]*endpoint.Endpoint, bool)) error
+	Rematch()
+
+	// Lease waits for a due delivery that the gate admits. Endpoints take turns.
+	Lease(ctx context.Context, gate Gate) (Lease, error)
+	// Unpark makes an endpoint's deliveries eligible again after its gate refused.
+	Unpark(ref endpoint.Ref)
+	// Waiting lists the endpoints that have deliveries waiting.
+	Waiting() []endpoint.Ref
+	// Expire fails what waits for the endpoint beyond its deadline, and all of it when every is set, for the reason.
+	// Nothing in flight is touched. It returns the number ended.
+	Expire(ctx context.Context, ref endpoint.Ref, every bool, reason string) (int, error)
+
+	// Outbox returns up to n records beyond the sequence number, oldest first, waiting until there is one.
+	Outbox(ctx context.Context, after uint64, n int) ([]Outgoing, error)
+	// Acknowledge removes what the manager has taken, and counts what it left out.
+	Acknowledge(ctx context.Context, taken []Taken) error
+	// Counters returns those that changed since the given version, and the version that they bring up to.
+	Counters(since uint64) ([]delivery.Counters, uint64)
+
+	// HoldGone and Gone keep the incarnation of an endpoint that answered 410, over restarts.
+	HoldGone(ctx context.Context, ref endpoint.Ref, incarnation string) error
+	Gone(ref endpoint.Ref) string
+
+	Stats() Stats
+	// Close waits for commits under way. Leases not settled are given back at the next open, without an interruption.
+	Close() error
+}
