@@ -78,7 +78,7 @@ verify: verify-generated verify-mod verify-lint-rules lint ## Check, writing not
 
 .PHONY: verify-generated
 verify-generated: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD_REF_DOCS) ## Check that generated files are up to date, with none left over.
-	hack/verify-generated.sh $(GENERATED)
+	hack/verify-generated.sh $(foreach pattern,$(GENERATED),'$(pattern)')
 
 .PHONY: verify-mod
 verify-mod: ## Check that go.mod and go.sum are tidy.

@@ -23,7 +23,7 @@ generated() { # generated FOLDER: the files under the patterns
 }
 
 "$root/hack/copy-tree.sh" "$tmp/tree"
-ln -s "$root/bin" "$tmp/tree/bin" # the tools
+ln -sfn "$root/bin" "$tmp/tree/bin" # the tools
 # Made from nothing, so that a file which is generated no longer is noticed too.
 (generated "$tmp/tree") | while read -r file; do rm "$tmp/tree/$file"; done
 (cd "$tmp/tree" && make generate manifests api-docs) >"$tmp/log" 2>&1 || {

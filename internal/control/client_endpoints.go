@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/garyclub/webhook-operator/internal/control/controlpb"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
@@ -24,36 +25,44 @@ func (c *Client) stream(ctx context.Context) (took bool, err error) {
 	}
 	list := newWorkingList(c.o.Known())
 	hello := &controlpb.Hello{QueueId: c.o.QueueID, Version: c.o.Version, Known: list.revisions()}
-	err = stream.Send(&controlpb.EndpointsRequest{Message: &controlpb.EndpointsRequest_Hello{Hello: hello}})
-	for err == nil {
-		var response *controlpb.EndpointsResponse
-		if response, err = stream.Recv(); err != nil {
-			break
+	if err := send(stream, &controlpb.EndpointsRequest{Message: &controlpb.EndpointsRequest_Hello{Hello: hello}}); err != nil {
+		return false, err
+	}
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			return took, err
 		}
-		if err = list.change(response); err != nil || !response.GetComplete() {
+		if err := list.change(response); err != nil {
+			return took, err
+		}
+		if !response.GetComplete() {
 			continue // a part of the first list changes nothing in force
 		}
-		if err = c.apply(list); err != nil {
-			break
+		if err := c.apply(list); err != nil {
+			return took, err
 		}
 		took = true
 		c.setConnected(true)
 		taken := &controlpb.EndpointsRequest_Taken{Taken: response.GetSequence()}
-		err = stream.Send(&controlpb.EndpointsRequest{Message: taken})
+		if err := send(stream, &controlpb.EndpointsRequest{Message: taken}); err != nil {
+			return took, err
+		}
 	}
-	// A failed Send says EOF only; why the stream ended is for Recv to say.
-	if _, cause := stream.Recv(); cause != nil && took && ctx.Err() == nil && !errors.Is(err, errApply) {
-		err = cause
-	}
-	return took, err
 }
 
-var errApply = errors.New("put endpoints in force")
+// send leaves it to Recv to say why a stream has ended: Send says EOF only.
+func send(stream controlpb.Control_EndpointsClient, m *controlpb.EndpointsRequest) error {
+	if err := stream.Send(m); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
 
 func (c *Client) apply(list *workingList) error {
 	if list.changed || !c.applied {
 		if err := c.o.Apply(list.all(), true); err != nil {
-			return fmt.Errorf("%w: %w", errApply, err)
+			return fmt.Errorf("put endpoints in force: %w", err)
 		}
 	}
 	c.applied, list.changed = true, false

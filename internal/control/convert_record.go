@@ -150,4 +150,3 @@ func countersFromProto(namespace string, m *controlpb.Counters) (delivery.Counte
 	}
 	return c, nil
 }
-

@@ -35,7 +35,7 @@ const (
 const (
 	keepaliveTime     = 30 * time.Second
 	keepaliveTimeout  = 10 * time.Second
-	connectionGrace   = 10 * time.Second // what a stream gets when its connection is of age
+	connectionGrace   = 10 * time.Second // what a stream gets at most when its connection is of age
 	stopTimeout       = 5 * time.Second
 	handshakeTimeout  = 10 * time.Second
 	firstMessageLimit = 10 * time.Second
@@ -108,7 +108,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: o.GetCertificate})),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionAge: o.MaxConnectionAge, MaxConnectionAgeGrace: connectionGrace,
+			MaxConnectionAge: o.MaxConnectionAge, MaxConnectionAgeGrace: min(connectionGrace, o.MaxConnectionAge/10),
 			Time: keepaliveTime, Timeout: keepaliveTimeout,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2}),

@@ -101,6 +101,22 @@ type Attempt struct {
 	RetryAfter time.Duration
 }
 
+// Reply is the part of an answer that is judged.
+type Reply struct {
+	StatusCode int
+	// RetryAfter is the header's value; empty when there is none.
+	RetryAfter string
+}
+
+// Failure is why an attempt got no answer. Both fields are of a closed set, fit to be shown to anybody.
+type Failure struct {
+	Outcome Outcome
+	Message string
+}
+
+// Error joins outcome and message.
+func (f *Failure) Error() string { return string(f.Outcome) + ": " + f.Message }
+
 // Delivery is one event for one endpoint.
 type Delivery struct {
 	Ref      endpoint.Ref

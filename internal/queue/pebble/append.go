@@ -144,7 +144,9 @@ func (b *batch) remember(hash [32]byte, k keyInfo) {
 	}
 	b.scratch = appendKey(b.scratch[:0], &k)
 	b.set(keyKey(hash), b.scratch)
-	b.set(keyAgeKey(k.at, hash), nil)
+	age := keyAgeKey(k.at, hash)
+	b.set(age, nil)
+	book.lowKey = lower(book.lowKey, age)
 	if b.keys == nil {
 		b.keys = map[[32]byte]keyInfo{}
 	}

@@ -32,15 +32,15 @@ type batch struct {
 	counters   []*counterBook
 
 	// The effects.
-	waiting  []arrival
-	freed    []held
-	nowLanes []laneState
-	nowCount []delivery.Counters
-	totals   totals
-	lowKey   int64
+	waiting   []arrival
+	freed     []held
+	nowLanes  []laneState
+	nowCount  []delivery.Counters
+	totals    totals
+	lowKey    int64
 	outboxLen int64
-	sweepAt  int64
-	match    bool // there are new unmatched events
+	sweepAt   int64
+	match     bool // there are new unmatched events
 }
 
 // arrival is a delivery that waits from now on.

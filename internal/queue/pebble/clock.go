@@ -28,7 +28,7 @@ func (q *Queue) clock() {
 			return
 		case <-q.kicked:
 		case <-alarm:
-			q.promote(millis(q.opt.Now()))
+			q.strike(millis(q.opt.Now()))
 		}
 	}
 }
@@ -41,14 +41,10 @@ func (q *Queue) kick() {
 	}
 }
 
-// promote offers the lanes that became due and has a sweep done when it is time.
-func (q *Queue) promote(now int64) {
+// strike offers the lanes that became due and has a sweep done when it is time.
+func (q *Queue) strike(now int64) {
 	q.mu.Lock()
-	for len(q.later) > 0 && q.later[0].at <= now {
-		l := q.later[0]
-		q.unschedule(l)
-		q.offer(l, now)
-	}
+	q.promote(now)
 	sweep := q.sweepAt != 0 && q.sweepAt <= now
 	if sweep {
 		q.sweepAt = 0
@@ -57,6 +53,15 @@ func (q *Queue) promote(now int64) {
 	if sweep {
 		// An error is that of a broken or closed queue, which all others see too.
 		_, _ = q.submit(context.Background(), &sweepOp{})
+	}
+}
+
+// promote offers the lanes that became due.
+func (q *Queue) promote(now int64) {
+	for len(q.later) > 0 && q.later[0].at <= now {
+		l := q.later[0]
+		q.unschedule(l)
+		q.offer(l, now)
 	}
 }
 

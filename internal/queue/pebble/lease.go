@@ -54,6 +54,7 @@ func (q *Queue) pick() (place, chan struct{}, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := millis(q.opt.Now())
+	q.promote(now)
 	for l := q.turn(); l != nil; l = q.turn() {
 		if len(l.window) == 0 && l.more {
 			if err := q.refill(l, now); err != nil {

@@ -21,10 +21,11 @@ const (
 // since what a dying process has written the operating system still has. A slot of a delivery that was settled need not
 // be cleared: nothing waits at that place any more.
 type marks struct {
-	mu    sync.Mutex
-	file  vfs.File
-	spare []int
-	used  int
+	mu      sync.Mutex
+	file    vfs.File // nil once closed
+	spare   []int
+	used    int
+	scratch [markSize]byte
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -58,6 +59,7 @@ func parseMarks(content []byte) []place {
 // set marks p as in flight. It returns the slot, or -1. A mark that cannot be written is no reason not to deliver.
 func (m *marks) set(p place) int {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	slot := -1
 	if n := len(m.spare); n > 0 {
 		slot, m.spare = m.spare[n-1], m.spare[:n-1]
@@ -65,26 +67,46 @@ func (m *marks) set(p place) int {
 		slot = m.used
 		m.used++
 	}
-	m.mu.Unlock()
-	if slot >= 0 {
-		_, _ = m.file.WriteAt(appendMark(make([]byte, 0, markSize), p), int64(slot)*markSize)
-	}
+	m.write(slot, appendMark(m.scratch[:0], p))
 	return slot
 }
 
 // clear wipes the slot of a delivery that goes on waiting at its place.
 func (m *marks) clear(slot int) {
-	if slot >= 0 {
-		_, _ = m.file.WriteAt(make([]byte, markSize), int64(slot)*markSize)
-	}
-	m.free(slot)
-}
-
-func (m *marks) free(slot int) {
-	if slot < 0 {
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.spare = append(m.spare, slot)
+	clear(m.scratch[:])
+	m.write(slot, m.scratch[:])
+	m.recycle(slot)
+}
+
+// free gives back the slot of a delivery that left its place.
+func (m *marks) free(slot int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.recycle(slot)
+}
+
+func (m *marks) write(slot int, content []byte) {
+	if slot >= 0 && m.file != nil {
+		_, _ = m.file.WriteAt(content, int64(slot)*markSize)
+	}
+}
+
+func (m *marks) recycle(slot int) {
+	if slot >= 0 {
+		m.spare = append(m.spare, slot)
+	}
+}
+
+// close ends the use of the file.
+func (m *marks) close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.file == nil {
+		return nil
+	}
+	err := m.file.Close()
+	m.file = nil
+	return err
 }

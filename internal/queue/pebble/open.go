@@ -35,8 +35,8 @@ func Open(opt Options) (*Queue, error) {
 	}
 	opt = opt.withDefaults()
 	q := newQueue(opt)
-	if err := opt.FS.MkdirAll(opt.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make queue directory: %w", err)
+	if err := q.makeDirectory(); err != nil {
+		return nil, err
 	}
 	q.space.begin()
 	db, err := pdb.Open(opt.FS.PathJoin(opt.Dir, dirDatabase), pebbleOptions(q))
@@ -44,6 +44,9 @@ func Open(opt Options) (*Queue, error) {
 		return nil, fmt.Errorf("open queue database: %w", err)
 	}
 	q.db = db
+	if err := q.syncDirectory(opt.Dir); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	if err := q.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -155,23 +158,40 @@ func (q *Queue) clearMarks() error {
 	if _, err := f.WriteAt(make([]byte, markSlots*markSize), 0); err != nil {
 		return fmt.Errorf("clear marks: %w", err)
 	}
-	dir, err := q.opt.FS.OpenDir(q.opt.Dir)
-	if err != nil {
+	if err := f.Sync(); err != nil {
 		return fmt.Errorf("clear marks: %w", err)
 	}
-	if err := errors.Join(f.Sync(), dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("clear marks: %w", err)
+	return q.syncDirectory(q.opt.Dir)
+}
+
+// makeDirectory makes the queue's directory last, if it is not there. Its parent may belong to others, so it is left
+// alone otherwise.
+func (q *Queue) makeDirectory() error {
+	if _, err := q.opt.FS.Stat(q.opt.Dir); err == nil {
+		return nil
+	}
+	if err := q.opt.FS.MkdirAll(q.opt.Dir, 0o700); err != nil {
+		return fmt.Errorf("make queue directory: %w", err)
+	}
+	return q.syncDirectory(q.opt.FS.PathDir(q.opt.Dir))
+}
+
+// syncDirectory makes the names in a directory last. Pebble sees to its own directory only.
+func (q *Queue) syncDirectory(name string) error {
+	dir, err := q.opt.FS.OpenDir(name)
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return fmt.Errorf("sync directory: %w", err)
 	}
 	return nil
 }
 
 // wipeMarks is for a graceful close: what is in flight was not interrupted.
 func (q *Queue) wipeMarks() error {
-	if q.marks.file == nil {
-		return nil
-	}
-	err := q.marks.file.Close()
-	if rmErr := q.opt.FS.Remove(q.opt.FS.PathJoin(q.opt.Dir, fileMarks)); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+	err := q.marks.close()
+	if rmErr := q.opt.FS.Remove(q.opt.FS.PathJoin(q.opt.Dir, fileMarks)); !errors.Is(rmErr, os.ErrNotExist) {
 		err = errors.Join(err, rmErr)
 	}
 	if err != nil {

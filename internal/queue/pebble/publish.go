@@ -25,6 +25,9 @@ func (q *Queue) publish(b *batch) {
 	}
 	for _, a := range b.waiting {
 		l := q.laneFor(a.place.lane, a.ref)
+		if _, flying := q.flying[a.place]; flying {
+			continue // a refill found it on disk and it was leased before the sync
+		}
 		l.add(entry{a.place, a.place.due})
 		q.offer(l, now)
 	}

@@ -80,6 +80,10 @@ func (q *Queue) Close() error {
 	q.mu.Lock()
 	q.wakeAll()
 	q.mu.Unlock()
+	if err := q.usable(); err != nil {
+		// Pebble stopped half way, with locks held; its files are left as they are.
+		return fmt.Errorf("close broken queue: %w", err)
+	}
 	err := q.wipeMarks()
 	if dbErr := q.db.Close(); dbErr != nil {
 		err = errors.Join(err, fmt.Errorf("close database: %w", dbErr))

@@ -31,9 +31,10 @@ type space struct {
 	ask     func() (uint64, error)
 	log     logr.Logger
 
-	// spent is set by the hook, on any goroutine.
-	spent atomic.Bool
-	full  atomic.Bool
+	// spent says that the disk was found full: nothing is taken in until the ballast is back. missing says that the
+	// ballast is not there. The hook sets them, on any goroutine.
+	spent, missing atomic.Bool
+	full           atomic.Bool
 
 	// Of the committer alone.
 	asked time.Time
@@ -48,6 +49,7 @@ func (s *space) giveUp() {
 	defer s.mu.Unlock()
 	s.full.Store(true)
 	s.spent.Store(true)
+	s.missing.Store(true)
 	if err := s.fs.Remove(s.ballast); err == nil {
 		s.log.Info("disk is full, ballast given up", "bytes", s.size)
 	}
@@ -65,9 +67,7 @@ func (s *space) free(now time.Time, cost int64) bool {
 		// A disk that does not say is taken as it was.
 		return !s.full.Load()
 	}
-	if s.spent.Load() && free >= s.reserve+2*uint64(max(s.size, 0)) && s.restore() == nil {
-		s.spent.Store(false)
-	}
+	s.renew(free)
 	full := free < s.reserve || s.spent.Load()
 	if s.full.Swap(full) != full {
 		s.log.Info("free space of the queue's disk changed", "full", full, "freeBytes", free)
@@ -105,15 +105,19 @@ func (s *space) restore() error {
 	return nil
 }
 
-// begin makes the ballast when there is room for it. Without it the queue begins as spent, and takes nothing in until
-// there is.
-func (s *space) begin() {
-	free, err := s.ask()
-	if err == nil && free < s.reserve+uint64(max(s.size, 0)) {
-		if info, err := s.fs.Stat(s.ballast); err != nil || info.Size() != s.size {
-			s.spent.Store(s.size > 0)
-		}
-		return
+// renew makes the ballast when it is missing and there is room for it.
+func (s *space) renew(free uint64) {
+	if s.missing.Load() && free >= s.reserve+uint64(max(s.size, 0)) && s.restore() == nil {
+		s.missing.Store(false)
+		s.spent.Store(false)
 	}
-	s.spent.Store(s.restore() != nil)
+}
+
+// begin makes the ballast. Where there is no room the queue begins without.
+func (s *space) begin() {
+	info, err := s.fs.Stat(s.ballast)
+	s.missing.Store(err != nil || info.Size() != s.size)
+	if free, err := s.ask(); err == nil {
+		s.renew(free)
+	}
 }

@@ -4,6 +4,7 @@
 package pebble
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -23,6 +24,14 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
+// lower is the one that sorts first: what is added within the millisecond of the last one dropped may lie before it.
+func lower(a, b []byte) []byte {
+	if bytes.Compare(b, a) < 0 {
+		return b
+	}
+	return a
+}
+
 func appendUvarint(dst []byte, n uint64) []byte { return binary.AppendUvarint(dst, n) }
 
 // bury makes a failed delivery a dead letter, which holds the event on.
@@ -31,7 +40,9 @@ func (b *batch) bury(id deliveryID, s *stored) {
 	s.RedeliverableUntil = b.now.Add(b.q.opt.DeadLetterRetention)
 	expires := millis(s.RedeliverableUntil)
 	b.scratch = appendRecord(b.scratch[:0], s)
-	b.set(deadKey(expires, id), b.scratch)
+	key := deadKey(expires, id)
+	b.set(key, b.scratch)
+	book.lowDead = lower(book.lowDead, key)
 	book.letters++
 	book.dead += int64(s.PayloadBytes) + deliveryCost
 	book.live += deliveryCost

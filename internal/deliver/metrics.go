@@ -1,0 +1,46 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package deliver
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/garyclub/webhook-operator/internal/delivery"
+)
+
+// Metrics are the stage's figures.
+type Metrics struct {
+	attempts   *prometheus.CounterVec
+	durations  prometheus.Histogram
+	deliveries *prometheus.CounterVec
+}
+
+// NewMetrics registers them, all label values at zero.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_dispatcher_attempts_total",
+			Help: "Requests sent, by what they came to."}, []string{"outcome"}),
+		durations: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "webhook_dispatcher_attempt_duration_seconds",
+			Help:    "Time from connecting to the last byte of the answer.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_dispatcher_deliveries_total",
+			Help: "Deliveries ended by an attempt, by state."}, []string{"state"}),
+	}
+	for _, o := range delivery.Outcomes() {
+		m.attempts.WithLabelValues(string(o))
+	}
+	for _, s := range []delivery.State{delivery.Delivered, delivery.Failed} {
+		m.deliveries.WithLabelValues(s.String())
+	}
+	r.MustRegister(m.attempts, m.durations, m.deliveries)
+	return m
+}
+
+func (m *Metrics) observe(a delivery.Attempt, d delivery.Delivery) {
+	m.attempts.WithLabelValues(string(a.Outcome)).Inc()
+	m.durations.Observe(a.Duration.Seconds())
+	if d.State.Done() {
+		m.deliveries.WithLabelValues(d.State.String()).Inc()
+	}
+}

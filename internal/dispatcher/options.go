@@ -1,0 +1,103 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dispatcher
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Options are the dispatcher's settings.
+type Options struct {
+	// Namespace is the pod's own: events are posted for it and its endpoints are served.
+	Namespace string
+	// Listen is the loopback address that takes events; HealthListen serves health and metrics on the pod's address.
+	Listen       string
+	HealthListen string
+	// QueueDir outlives the container. QueueMaxBytes bounds what waits; ReserveBytes is what its disk keeps free.
+	QueueDir      string
+	QueueMaxBytes int64
+	ReserveBytes  int64
+	// ManagerAddress, ManagerServerName, CAFile and TokenFile lead to the manager's control service.
+	ManagerAddress    string
+	ManagerServerName string
+	CAFile            string
+	TokenFile         string
+	// EgressAllow are ranges allowed although they are special; EgressProxy is a CONNECT proxy.
+	EgressAllow []netip.Prefix
+	EgressProxy string
+	// MaxInFlight bounds the attempts under way over all endpoints.
+	MaxInFlight int
+	// DrainTimeout is how long waiting deliveries still go out after the end was asked for.
+	DrainTimeout time.Duration
+	// DeletionGrace is how long the deliveries of a deleted endpoint wait for an object of the same name.
+	DeletionGrace time.Duration
+}
+
+// DefaultOptions are the defaults of the flags.
+func DefaultOptions() Options {
+	return Options{
+		Namespace:      "default",
+		Listen:         "127.0.0.1:8075",
+		HealthListen:   ":8076",
+		QueueDir:       "/var/lib/webhooks/queue",
+		QueueMaxBytes:  1 << 30,
+		ReserveBytes:   64 << 20,
+		ManagerAddress: "webhook-manager-control.webhook-system.svc:9443",
+		CAFile:         "/var/run/webhooks/ca.crt",
+		TokenFile:      "/var/run/webhooks/token",
+		MaxInFlight:    1024,
+		DrainTimeout:   25 * time.Second,
+		DeletionGrace:  time.Minute,
+	}
+}
+
+// Validate names each setting that cannot work, and the rule.
+func (o *Options) Validate() error {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
+		refuse("--namespace: %s", problems[0])
+	}
+	if !loopback(o.Listen) {
+		// Whoever reaches this port can post events, and only the pod's own containers reach its loopback.
+		refuse("--listen: must be a loopback address such as 127.0.0.1:8075")
+	}
+	if _, _, err := net.SplitHostPort(o.HealthListen); err != nil {
+		refuse("--health-listen: must be host:port")
+	}
+	if _, _, err := net.SplitHostPort(o.ManagerAddress); err != nil {
+		refuse("--manager-address: must be host:port")
+	}
+	if o.QueueDir == "" {
+		refuse("--queue-dir: must name a folder")
+	}
+	if o.QueueMaxBytes < 16<<20 {
+		refuse("--queue-max-bytes: must be at least 16777216")
+	}
+	if o.MaxInFlight < 2 || o.MaxInFlight > 65536 {
+		refuse("--max-in-flight: must be 2 to 65536")
+	}
+	if o.DrainTimeout < 0 {
+		refuse("--drain-timeout: must not be negative")
+	}
+	return errors.Join(errs...)
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

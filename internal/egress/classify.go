@@ -1,0 +1,80 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// classify turns whatever the network said into one of the errors above. The text of err is dropped: it may quote the
+// URL, or what the receiver sent.
+func classify(ctx context.Context, err error) *Error {
+	var known *Error
+	if errors.As(err, &known) {
+		return known
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrTimedOut
+	case errors.Is(ctx.Err(), context.Canceled), errors.Is(err, context.Canceled):
+		return ErrCanceled
+	}
+	if known := classifyTLS(err); known != nil {
+		return known
+	}
+	return classifyNetwork(err)
+}
+
+func classifyTLS(err error) *Error {
+	var (
+		invalid   x509.CertificateInvalidError
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	switch {
+	case errors.As(err, &name):
+		return ErrWrongName
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return ErrExpired
+	case errors.As(err, &invalid), errors.As(err, &authority), errors.As(err, &verify):
+		return ErrUntrusted
+	case errors.As(err, &record), errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
+		return ErrHandshake
+	}
+	return nil
+}
+
+func classifyNetwork(err error) *Error {
+	var (
+		dns     *net.DNSError
+		network *net.OpError
+		timeout net.Error
+	)
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return ErrHostNotFound
+	case errors.As(err, &dns):
+		return ErrDNS
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ErrRefused
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return ErrReset
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ErrTimedOut
+	case errors.As(err, &network):
+		return ErrUnreachable
+	}
+	return ErrAnswer
+}

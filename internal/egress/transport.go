@@ -1,0 +1,81 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package egress
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"net/http"
+
+	"github.com/garyclub/webhook-operator/internal/endpoint"
+)
+
+// transport returns the connections of the endpoint's TLS identity. All endpoints without special wishes share one.
+func (c *Client) transport(p *endpoint.Endpoint) (*http.Transport, error) {
+	key := identity(p.TLS)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.transports[key]; ok {
+		return t, nil
+	}
+	config, err := tlsConfig(p.TLS)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.transports) >= maxTransports {
+		// Rotations leave identities behind that nobody uses. Requests under way keep their connections.
+		for old, t := range c.transports {
+			t.CloseIdleConnections()
+			delete(c.transports, old)
+			break
+		}
+	}
+	t := &http.Transport{
+		DialContext:            c.dial,
+		TLSClientConfig:        config,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    c.options.IdlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		Proxy:                  nil, // the environment has no say
+	}
+	c.transports[key] = t
+	return t, nil
+}
+
+func tlsConfig(t endpoint.TLS) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if len(t.CABundle) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(t.CABundle) {
+			return nil, ErrTLSMaterial
+		}
+	}
+	if len(t.ClientCert) > 0 {
+		certificate, err := tls.X509KeyPair(t.ClientCert, t.ClientKey)
+		if err != nil {
+			return nil, ErrTLSMaterial
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return config, nil
+}
+
+// CheckTLS says whether the endpoint's TLS material can be read.
+func CheckTLS(t endpoint.TLS) error {
+	_, err := tlsConfig(t)
+	return err
+}
+
+func identity(t endpoint.TLS) string {
+	h := sha256.New()
+	for _, part := range [][]byte{t.CABundle, t.ClientCert, t.ClientKey, []byte(t.ServerName)} {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(part)))
+		h.Write(part)
+	}
+	return string(h.Sum(nil))
+}

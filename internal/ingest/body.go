@@ -1,0 +1,154 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/garyclub/webhook-operator/internal/event"
+)
+
+const (
+	jsonType   = "application/json"
+	ndjsonType = "application/x-ndjson"
+)
+
+// form is how a request carries events: one, or a batch.
+type form struct {
+	batch bool
+	limit int64 // of the body
+}
+
+func formOf(h http.Header) (form, *problem) {
+	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return form{}, newProblem(kindEncoding, "send the body as it is, without Content-Encoding")
+	}
+	value := h.Get("Content-Type")
+	name, parameters, err := value, map[string]string(nil), error(nil)
+	if value != jsonType && value != ndjsonType {
+		name, parameters, err = mime.ParseMediaType(value)
+	}
+	for parameter, v := range parameters {
+		if parameter != "charset" || !strings.EqualFold(v, "utf-8") {
+			err = errors.New("parameter")
+		}
+	}
+	switch {
+	case err == nil && name == jsonType:
+		return form{limit: event.MaxPayloadBytes}, nil
+	case err == nil && name == ndjsonType:
+		return form{batch: true, limit: MaxBatchBytes}, nil
+	}
+	return form{}, newProblem(kindContentType, "send one event as application/json, or many as application/x-ndjson, in UTF-8")
+}
+
+// cost is what a body may take of memory: its length when the request says so, else the most that is read.
+func (f form) cost(length int64) int64 {
+	if length >= 0 && length < f.limit {
+		return length
+	}
+	return f.limit
+}
+
+// read returns the body in memory of its own, which the events keep.
+func (f form) read(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
+	if r.ContentLength > f.limit {
+		return nil, newProblem(kindTooLarge, tooLarge(f.limit))
+	}
+	var b bytes.Buffer
+	if r.ContentLength > 0 {
+		// ReadFrom asks for room beyond the end before it sees the end.
+		b.Grow(int(r.ContentLength) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, f.limit))
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return b.Bytes(), nil
+	case errors.As(err, &large):
+		return nil, newProblem(kindTooLarge, tooLarge(f.limit))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, newProblem(kindSlow, fmt.Sprintf("the body must come within %s", readTimeout))
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, newProblem(kindBroken, "the body ended before its announced length")
+	}
+	return nil, newProblem(kindBroken, "the body could not be read")
+}
+
+func tooLarge(limit int64) string { return fmt.Sprintf("must be at most %d bytes", limit) }
+
+// split returns the payloads. A line ends with LF or CR LF; the last one may end with the body.
+func (f form) split(body []byte) ([][]byte, *problem) {
+	if !f.batch {
+		return [][]byte{body}, nil
+	}
+	body = bytes.TrimSuffix(body, []byte("\n"))
+	count := bytes.Count(body, []byte("\n")) + 1
+	if count > MaxBatchEvents {
+		return nil, newProblem(kindTooLarge, fmt.Sprintf("a batch must have at most %d lines", MaxBatchEvents))
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, newProblem(kindMalformed, "a batch must have at least one line")
+	}
+	lines := make([][]byte, 0, count)
+	for line := range bytes.SplitSeq(body, []byte("\n")) {
+		// Without room behind it: nobody can append into the next event.
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		lines = append(lines, line[:len(line):len(line)])
+	}
+	return lines, nil
+}
+
+// at names the line that a problem of a batch is on.
+func (f form) at(index int, p *problem) *problem {
+	if f.batch {
+		p.line = index + 1
+	}
+	return p
+}
+
+// key is the key of the event at the index. The separator cannot stand in a key, so no two are the same.
+func (f form) key(key string, index int) string {
+	if key == "" || !f.batch {
+		return key
+	}
+	return key + "\x00" + strconv.Itoa(index)
+}
+
+// answer is the body of a 202.
+func (f form) answer(all []Accepted) []byte {
+	if !f.batch {
+		return append(appendAccepted(nil, all[0]), '\n')
+	}
+	b := make([]byte, 0, 16+80*len(all))
+	b = append(b, `{"events":[`...)
+	for i, a := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendAccepted(b, a)
+	}
+	return append(b, "]}\n"...)
+}
+
+// appendAccepted writes an id as it is: it is made of letters, digits and an underscore.
+func appendAccepted(b []byte, a Accepted) []byte {
+	b = append(b, `{"id":"`...)
+	b = append(b, a.EventID...)
+	b = append(b, `","deliveries":`...)
+	if a.Deliveries < 0 {
+		b = append(b, "null"...)
+	} else {
+		b = strconv.AppendInt(b, int64(a.Deliveries), 10)
+	}
+	return append(b, '}')
+}

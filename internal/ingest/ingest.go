@@ -1,0 +1,153 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ingest is the stage that takes events in over HTTP: bound, authenticate, validate, match, append, answer.
+//
+// Commit point: the queue's Append. An answer of 202 is written after it has returned, so every event that was answered
+// 202 is on disk. A crash before the append leaves nothing; a crash between the append and the answer leaves an event
+// that its producer may post again: with an Idempotency-Key it is still one event, without one it becomes two.
+//
+// POST /v1/events takes one event as application/json, or up to 1,000 as application/x-ndjson, all of them or none. The
+// answers:
+//
+//	202  {"id":"evt_…","deliveries":2}, or {"events":[…]} for a batch; deliveries is null until it is known
+//	400  the body is no JSON object, a batch is empty, the Idempotency-Key is malformed, the body broke off
+//	401  the caller is not known
+//	404  405  another path or method
+//	408  the body came too slowly
+//	413  an event, a batch or its number of lines is too large
+//	415  another content type or an encoding
+//	422  well-formed JSON that breaks a rule of a field, or an Idempotency-Key that stands for another body
+//	503  the queue is full, too much is under way, or the dispatcher is ending: with Retry-After
+//
+// Errors are problem documents of RFC 9457. They name the field, the rule and the line of a batch, never a value: no byte
+// of a payload reaches an answer, a log line or a metric.
+//
+// In a batch the key covers each line under its own number. A repeat with a changed line is refused as a whole; lines
+// added at its end are new events.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/garyclub/webhook-operator/internal/endpoint"
+	"github.com/garyclub/webhook-operator/internal/event"
+)
+
+// The bounds of a request.
+const (
+	MaxBatchBytes  = 8 << 20
+	MaxBatchEvents = 1000
+	MaxKeyBytes    = 255
+)
+
+// Path is where events are posted.
+const Path = "/v1/events"
+
+// Errors that a Queue returns, or wraps, for Append. Every other error is answered as unavailable.
+var (
+	ErrFull      = errors.New("queue is full")
+	ErrKeyReused = errors.New("idempotency key was used with another body")
+	ErrClosed    = errors.New("queue is closed")
+)
+
+// Item is one event to append, with the endpoints that it matched. It has the fields of the queue's item, so that the
+// assembly converts one into the other.
+type Item struct {
+	Event *event.Event
+	// Key is the idempotency key, hashed with its namespace; zero when there is none.
+	Key [32]byte
+	// Matched is false before the first complete list of endpoints has come.
+	Matched   bool
+	Endpoints []*endpoint.Endpoint
+}
+
+// Accepted is the queue's answer for one item.
+type Accepted struct {
+	EventID string
+	// Deliveries is the number of endpoints matched, -1 while it is not known.
+	Deliveries int
+	// Repeated says that the key had been seen with the same body: nothing was added.
+	Repeated bool
+}
+
+// Queue keeps events on disk.
+type Queue interface {
+	// Append stores all items or none, and returns after they are synced.
+	Append(ctx context.Context, items []Item) ([]Accepted, error)
+}
+
+// Endpoints knows where events go.
+type Endpoints interface {
+	// Load returns the snapshot in force, nil before the first complete list.
+	Load() *endpoint.Snapshot
+}
+
+// Authenticator says which namespace a request posts for. An error means that the caller may not; it is not shown.
+type Authenticator func(r *http.Request) (namespace string, err error)
+
+// Options are the settings of a Server.
+type Options struct {
+	// Addr is host:port to listen on. The assembly sees to it that a sidecar's is a loopback address.
+	Addr string
+	// Namespace is what events are posted for; Authenticate, when set, decides instead.
+	Namespace    string
+	Authenticate Authenticator
+	Queue        Queue
+	Endpoints    Endpoints
+
+	// MaxConcurrent bounds the requests under way, 256 by default; more are answered 503.
+	MaxConcurrent int
+	// MaxConnections bounds the connections, 1,024 by default; more wait in the listener's backlog.
+	MaxConnections int
+	// MaxBufferedBytes bounds the bodies in memory, 32 MiB by default; more are answered 503.
+	MaxBufferedBytes int64
+
+	Registerer prometheus.Registerer
+	// Now is the clock, time.Now by default.
+	Now func() time.Time
+}
+
+// Validate names what is missing or cannot work.
+func (o *Options) Validate() error {
+	switch {
+	case o.Queue == nil:
+		return errors.New("ingest: Queue is required")
+	case o.Endpoints == nil:
+		return errors.New("ingest: Endpoints is required")
+	case o.Namespace == "" && o.Authenticate == nil:
+		return errors.New("ingest: Namespace or Authenticate is required")
+	case o.MaxConcurrent < 0, o.MaxConnections < 0:
+		return errors.New("ingest: MaxConcurrent and MaxConnections must not be negative")
+	case o.MaxBufferedBytes != 0 && o.MaxBufferedBytes < MaxBatchBytes:
+		return errors.New("ingest: MaxBufferedBytes must be at least the size of a batch, 8 MiB")
+	}
+	return nil
+}
+
+func (o *Options) setDefaults() {
+	if o.MaxConcurrent == 0 {
+		o.MaxConcurrent = 256
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 1024
+	}
+	if o.MaxBufferedBytes == 0 {
+		o.MaxBufferedBytes = 32 << 20
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Authenticate == nil {
+		namespace := o.Namespace
+		o.Authenticate = func(*http.Request) (string, error) { return namespace, nil }
+	}
+}

@@ -1,0 +1,246 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package outbox
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func start(t *testing.T, q *fakeQueue, m *fakeManager) *Outbox {
+	t.Helper()
+	return startMeasured(t, q, m, nil)
+}
+
+func startMeasured(t *testing.T, q *fakeQueue, m *fakeManager, r prometheus.Registerer) *Outbox {
+	t.Helper()
+	b, err := New(Options{Queue: q, Reporter: m.open, Registerer: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		if err := b.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	synctest.Wait()
+	return b
+}
+
+func stop(t *testing.T, b *Outbox) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := b.Stop(ctx); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestRecordsAreRemovedWhenTheyWereTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{leftOut: map[uint64]bool{2: true}}
+		registry := prometheus.NewRegistry()
+		b := startMeasured(t, q, m, registry)
+		q.add(3)
+		synctest.Wait()
+		if q.left() != 0 {
+			t.Errorf("%d records left, want none", q.left())
+		}
+		for _, a := range q.acknowledged {
+			if a.Recorded != (a.Seq != 2) {
+				t.Errorf("record %d: recorded = %v", a.Seq, a.Recorded)
+			}
+		}
+		want := map[string]float64{
+			"webhook_dispatcher_outbox_records_sent_total":         3,
+			"webhook_dispatcher_outbox_records_acknowledged_total": 3,
+			"webhook_dispatcher_outbox_records_left_out_total":     1,
+		}
+		families, err := registry.Gather()
+		if err != nil || len(families) != len(want) {
+			t.Fatalf("gathered %d families, error %v", len(families), err)
+		}
+		for _, f := range families {
+			if got := f.GetMetric()[0].GetCounter().GetValue(); got != want[f.GetName()] {
+				t.Errorf("%s = %v, want %v", f.GetName(), got, want[f.GetName()])
+			}
+		}
+		stop(t, b)
+	})
+}
+
+func TestWindowBoundsWhatIsNotAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{silent: true}
+		q.add(Window + 500)
+		start(t, q, m)
+		if got := len(m.got(0)); got != Window {
+			t.Fatalf("%d records sent without an answer, want %d", got, Window)
+		}
+		if q.left() != Window+500 {
+			t.Error("records were removed without an answer")
+		}
+		// One answer makes room for one.
+		m.streams[0].answers <- answer{taken: map[uint64]bool{7: true}}
+		synctest.Wait()
+		if got := len(m.got(0)); got != Window+1 {
+			t.Errorf("%d records sent after one answer, want %d", got, Window+1)
+		}
+	})
+}
+
+func TestAfterABreakTheOldestUnansweredComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{silent: true}
+		q.add(5)
+		b := start(t, q, m)
+		m.streams[0].answers <- answer{taken: map[uint64]bool{1: true, 4: true}}
+		synctest.Wait()
+		m.set(func() { m.silent = false })
+		m.breakStream()
+		time.Sleep(time.Second) // of the fake clock
+		synctest.Wait()
+		if got, want := m.got(1), []uint64{2, 3, 5}; !slices.Equal(got, want) {
+			t.Errorf("second stream carried %v, want %v", got, want)
+		}
+		if q.left() != 0 {
+			t.Errorf("%d records left", q.left())
+		}
+		stop(t, b)
+	})
+}
+
+func TestAFailedRemovalSendsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{}
+		q.failAck = errors.New("disk")
+		q.add(1)
+		b := start(t, q, m)
+		q.mu.Lock()
+		q.failAck = nil
+		q.mu.Unlock()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if q.left() != 0 || len(m.got(1)) != 1 {
+			t.Errorf("left %d, second stream carried %v", q.left(), m.got(1))
+		}
+		stop(t, b)
+	})
+}
+
+func TestCountersInFullThenChangedOnesAtIntervals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{}
+		q.count("a", 1)
+		q.count("b", 1)
+		b := start(t, q, m)
+		if len(m.reports) != 1 || len(m.reports[0]) != 2 {
+			t.Fatalf("first report %v, want both endpoints", m.reports)
+		}
+		for i := range 10 {
+			q.count("a", int64(2+i))
+			time.Sleep(countersInterval / 20)
+		}
+		synctest.Wait()
+		if len(m.reports) != 1 {
+			t.Errorf("%d reports within an interval, want 1", len(m.reports))
+		}
+		time.Sleep(countersInterval)
+		synctest.Wait()
+		if len(m.reports) != 2 || len(m.reports[1]) != 1 || m.reports[1][0].Succeeded != 11 {
+			t.Fatalf("reports %v, want a second one of the changed endpoint", m.reports)
+		}
+		time.Sleep(10 * countersInterval)
+		synctest.Wait()
+		if len(m.reports) != 2 {
+			t.Error("unchanged counters were reported again")
+		}
+		m.breakStream()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(m.reports) != 3 || len(m.reports[2]) != 2 {
+			t.Errorf("reports after a break %v, want all endpoints again", m.reports)
+		}
+		stop(t, b)
+	})
+}
+
+func TestStopReportsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{}
+		b := start(t, q, m)
+		q.count("a", 1) // after the first report, before the interval
+		q.add(600)
+		stop(t, b)
+		if q.left() != 0 {
+			t.Errorf("%d records left", q.left())
+		}
+		if len(m.reports) != 1 || m.reports[0][0].Succeeded != 1 {
+			t.Errorf("reports %v, want the last counters", m.reports)
+		}
+		stop(t, b) // may be repeated
+	})
+}
+
+func TestStopIsBounded(t *testing.T) {
+	for name, m := range map[string]*fakeManager{"manager away": {away: true}, "manager silent": {silent: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newFakeQueue()
+				q.add(3)
+				b := start(t, q, m)
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				begin := time.Now()
+				if err := b.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("stop = %v, want the deadline", err)
+				}
+				if took := time.Since(begin); took != 3*time.Second {
+					t.Errorf("stop took %v", took)
+				}
+				if q.left() != 3 {
+					t.Error("records were removed without an answer")
+				}
+			})
+		})
+	}
+}
+
+func TestAManagerThatComesBackIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{away: true}
+		q.add(1)
+		b := start(t, q, m)
+		time.Sleep(10 * time.Minute)
+		m.mu.Lock()
+		if m.opened < 20 || m.opened > 200 {
+			t.Errorf("%d streams opened in 10 minutes: want a backoff with a limit", m.opened)
+		}
+		m.away = false
+		m.mu.Unlock()
+		time.Sleep(2 * maxWait)
+		synctest.Wait()
+		if q.left() != 0 {
+			t.Error("the record was not sent")
+		}
+		stop(t, b)
+	})
+}
+
+func TestStopWithoutStart(t *testing.T) {
+	b, err := New(Options{Queue: newFakeQueue(), Reporter: (&fakeManager{}).open})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop(t, b)
+	if err := b.Start(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,259 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package outbox
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/garyclub/webhook-operator/internal/delivery"
+)
+
+// errDrained: the outbox was stopped, and the manager has taken everything.
+var errDrained = errors.New("drained")
+
+// report opens one stream and uses it to its end, beginning with the oldest record that was not answered. It says
+// whether the manager answered at all.
+func (b *Outbox) report(ctx context.Context) (answered bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stream, err := b.reporter(ctx)
+	if err != nil {
+		return false, err
+	}
+	s := &session{outbox: b, stream: stream, inFlight: map[uint64]struct{}{}}
+	var wait sync.WaitGroup
+	for _, part := range []func(context.Context) error{s.sendRecords, s.sendCounters, s.receive, s.watchDrain} {
+		wait.Go(func() {
+			if err := part(ctx); err != nil {
+				cancel(err) // the first one stands; it ends the stream and so the others
+			}
+		})
+	}
+	wait.Wait()
+	return s.answered, context.Cause(ctx)
+}
+
+// session is one stream.
+type session struct {
+	outbox *Outbox
+	stream Stream
+
+	mu       sync.Mutex
+	inFlight map[uint64]struct{}
+	// reported and counted number the reports of counters: the latest sent, and the latest that the manager has.
+	reported, counted uint64
+	// recordsEmpty and countersEmpty say, while draining, that nothing is left to send.
+	recordsEmpty, countersEmpty bool
+	answered                    bool
+	waiters                     []chan struct{}
+}
+
+// await waits until the condition, which is called under the lock, holds.
+func (s *session) await(ctx context.Context, holds func() bool) error {
+	for {
+		s.mu.Lock()
+		if holds() {
+			s.mu.Unlock()
+			return nil
+		}
+		wake := make(chan struct{})
+		s.waiters = append(s.waiters, wake)
+		s.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// update changes the state and lets those who wait look at it.
+func (s *session) update(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+	for _, w := range s.waiters {
+		close(w)
+	}
+	s.waiters = nil
+}
+
+func (s *session) sendRecords(ctx context.Context) error {
+	var after uint64
+	for {
+		room := 0
+		err := s.await(ctx, func() bool {
+			room = min(batch, Window-len(s.inFlight))
+			return room > 0
+		})
+		if err != nil {
+			return err
+		}
+		items, err := s.nextRecords(ctx, after, room)
+		if err != nil {
+			return err
+		}
+		if len(items) == 0 {
+			s.update(func() { s.recordsEmpty = true })
+			return nil // drained
+		}
+		after = items[len(items)-1].Seq
+		s.update(func() {
+			for i := range items {
+				s.inFlight[items[i].Seq] = struct{}{}
+			}
+		})
+		if err := s.stream.SendRecords(all(items)); err != nil {
+			return err
+		}
+		s.outbox.metrics.sent.Add(float64(len(items)))
+	}
+}
+
+// nextRecords waits for records. Once the outbox is stopped it waits for a moment only, and returns none when there are
+// none.
+func (s *session) nextRecords(ctx context.Context, after uint64, n int) ([]Outgoing, error) {
+	if !s.outbox.isDraining() {
+		items, err := s.untilDraining(ctx, after, n)
+		if err == nil || ctx.Err() != nil || !s.outbox.isDraining() {
+			return items, err
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, drainWait)
+	defer cancel()
+	items, err := s.outbox.queue.Outbox(wait, after, n)
+	if err != nil && ctx.Err() == nil && wait.Err() != nil {
+		return nil, nil
+	}
+	return items, err
+}
+
+func (s *session) untilDraining(ctx context.Context, after uint64, n int) ([]Outgoing, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		select {
+		case <-s.outbox.draining:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return s.outbox.queue.Outbox(ctx, after, n)
+}
+
+func all(items []Outgoing) func(yield func(uint64, delivery.Record) bool) {
+	return func(yield func(uint64, delivery.Record) bool) {
+		for i := range items {
+			if !yield(items[i].Seq, items[i].Record) {
+				return
+			}
+		}
+	}
+}
+
+// sendCounters reports all counters at first, and then those that changed: one report at a time, and none sooner than
+// the interval after the last, but for the very last.
+func (s *session) sendCounters(ctx context.Context) error {
+	var since uint64
+	for {
+		drained := s.outbox.isDraining() // looked at first, so that what changes later is not missed
+		if drained {
+			// The counters are read after the records, whose answers may change what is unrecorded.
+			err := s.await(ctx, func() bool { return s.recordsEmpty && len(s.inFlight) == 0 })
+			if err != nil {
+				return err
+			}
+		}
+		counters, version := s.outbox.queue.Counters(since)
+		if len(counters) > 0 {
+			if err := s.reportCounters(ctx, counters); err != nil {
+				return err
+			}
+		}
+		since = version
+		if drained {
+			s.update(func() { s.countersEmpty = true })
+			return nil
+		}
+		select {
+		case <-time.After(countersInterval):
+		case <-s.outbox.draining:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// reportCounters returns when the counters are in the manager's ledger. Reports are numbered by themselves: the queue's
+// versions are its own matter.
+func (s *session) reportCounters(ctx context.Context, counters []delivery.Counters) error {
+	var number uint64
+	s.update(func() {
+		s.reported++
+		number = s.reported
+	})
+	if err := s.stream.SendCounters(counters, number); err != nil {
+		return err
+	}
+	return s.await(ctx, func() bool { return s.counted >= number })
+}
+
+// receive removes what the manager has taken.
+func (s *session) receive(ctx context.Context) error {
+	for {
+		taken, version, err := s.stream.Recv()
+		if err != nil {
+			return err
+		}
+		if err := s.take(ctx, taken); err != nil {
+			return err
+		}
+		s.update(func() {
+			for seq := range taken {
+				delete(s.inFlight, seq)
+			}
+			if version <= s.reported {
+				s.counted = max(s.counted, version)
+			}
+			s.answered = true
+		})
+	}
+}
+
+func (s *session) take(ctx context.Context, answers map[uint64]bool) error {
+	var taken []Taken
+	leftOut := 0
+	s.mu.Lock()
+	for seq, recorded := range answers {
+		if _, sent := s.inFlight[seq]; !sent {
+			continue // answered before, or never asked
+		}
+		taken = append(taken, Taken{Seq: seq, Recorded: recorded})
+		if !recorded {
+			leftOut++
+		}
+	}
+	s.mu.Unlock()
+	if len(taken) == 0 {
+		return nil
+	}
+	if err := s.outbox.queue.Acknowledge(ctx, taken); err != nil {
+		return err
+	}
+	s.outbox.metrics.acknowledged.Add(float64(len(taken)))
+	s.outbox.metrics.leftOut.Add(float64(leftOut))
+	return nil
+}
+
+func (s *session) watchDrain(ctx context.Context) error {
+	if err := s.await(ctx, func() bool { return s.countersEmpty }); err != nil {
+		return err
+	}
+	return errDrained
+}
