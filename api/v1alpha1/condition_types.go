@@ -4,11 +4,12 @@
 package v1alpha1
 
 // The conditions of a WebhookEndpoint. Reconciling and Stalled follow kstatus: they are present only while true, and
-// never both.
+// never both. Stalled has the reason of the condition that it comes from.
 const (
 	// ConditionReady summarises: accepted, signed, and answered since the last change.
 	ConditionReady = "Ready"
-	// ConditionAccepted: the URL, its address, its certificate and everything it refers to are in order.
+	// ConditionAccepted: the URL, its address, its certificate and everything it refers to are in order. A receiver that
+	// cannot be reached is no reason against it: that may pass, and TestDelivered says so.
 	ConditionAccepted = "Accepted"
 	// ConditionSigningKeyReady: there is a valid signing key.
 	ConditionSigningKeyReady = "SigningKeyReady"
@@ -18,12 +19,12 @@ const (
 	ConditionDelivering = "Delivering"
 	// ConditionReconciling is present while the controller works towards the current generation.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present when only a change of the spec can help.
+	// ConditionStalled is present when only a change of the spec, or of what it refers to, can help.
 	ConditionStalled = "Stalled"
 )
 
-// ConditionSucceeded is the condition of a DeliveryAttempt: Unknown while it is active, as for any bounded object. Its
-// reason is Pending, Retrying, Delivered, the outcome of the last attempt, or one of the delivery reasons below.
+// ConditionSucceeded is the condition of a DeliveryAttempt: Unknown while it is active, as for any bounded object. When
+// the retries are used up, its reason is the outcome of the last attempt, which says more than that they are used up.
 const ConditionSucceeded = "Succeeded"
 
 // Reasons of Ready.
@@ -34,55 +35,74 @@ const (
 	ReasonSigningKeyMissing     = "SigningKeyMissing"     // Ready=False: see SigningKeyReady
 	ReasonTestPending           = "TestPending"           // Ready=False: the test event is on its way
 	ReasonTestFailed            = "TestFailed"            // Ready=False: see TestDelivered; deliveries go on
+	ReasonNoSuccessYet          = "NoSuccessYet"          // Ready=False: nothing succeeded since the last change, and no test is under way
 	ReasonWaitingForDispatchers = "WaitingForDispatchers" // Ready=False: dispatchers take the new revision
 )
 
-// Reasons of Accepted.
+// ReasonProgressing is the reason of Reconciling=True.
+const ReasonProgressing = "Progressing"
+
+// Reasons of Accepted. Deliveries are held where nothing can be sent or nothing may be; otherwise they are attempted,
+// since the receiver may mend it, and fail by their own retries and deadline.
 const (
 	ReasonAccepted             = "Accepted"             // Accepted=True
 	ReasonInspecting           = "Inspecting"           // Accepted=Unknown: the address is being looked at
-	ReasonInvalidURL           = "InvalidURL"           // Accepted=False: the URL in the Secret breaks the rules of spec.url
-	ReasonSecretNotFound       = "SecretNotFound"       // Accepted=False, SigningKeyReady=False
-	ReasonSecretNotLabelled    = "SecretNotLabelled"    // Accepted=False, SigningKeyReady=False
-	ReasonSecretKeyNotFound    = "SecretKeyNotFound"    // Accepted=False, SigningKeyReady=False
-	ReasonInvalidHeader        = "InvalidHeader"        // Accepted=False: a header value in a Secret has control characters
-	ReasonInvalidTLS           = "InvalidTLS"           // Accepted=False: CA bundle or client certificate cannot be read
-	ReasonHostNotFound         = "HostNotFound"         // Accepted=False: DNS has no address; deliveries are attempted
-	ReasonAddressRefused       = "AddressRefused"       // Accepted=False: a private or special address; deliveries are held
-	ReasonCertificateExpired   = "CertificateExpired"   // Accepted=False
-	ReasonCertificateUntrusted = "CertificateUntrusted" // Accepted=False
-	ReasonTLSFailed            = "TLSFailed"            // Accepted=False: the handshake failed otherwise
+	ReasonInvalidURL           = "InvalidURL"           // Accepted=False: the URL in the Secret breaks the rules of spec.url; held
+	ReasonURLSecretNotFound    = "URLSecretNotFound"    // Accepted=False: the Secret of spec.urlFrom is not there; held
+	ReasonURLSecretKeyNotFound = "URLSecretKeyNotFound" // Accepted=False: the Secret of spec.urlFrom lacks the entry; held
+	ReasonSecretNotFound       = "SecretNotFound"       // Accepted=False: a Secret of headers or tls; SigningKeyReady=False; held
+	ReasonSecretNotLabelled    = "SecretNotLabelled"    // Accepted=False: any Secret but the signing key's; SigningKeyReady=False; held
+	ReasonSecretKeyNotFound    = "SecretKeyNotFound"    // Accepted=False: a Secret of headers or tls lacks the entry; held
+	ReasonInvalidHeader        = "InvalidHeader"        // Accepted=False: a header value in a Secret has control characters; held
+	ReasonInvalidTLS           = "InvalidTLS"           // Accepted=False: CA bundle or client certificate cannot be read; held
+	ReasonAddressRefused       = "AddressRefused"       // Accepted=False, TestDelivered=False, Succeeded=False: a private or special address; held
+	ReasonHostNotFound         = "HostNotFound"         // Accepted=False: DNS has no address; attempted
+	ReasonCertificateExpired   = "CertificateExpired"   // Accepted=False: the receiver's certificate has expired or is not valid yet; attempted
+	ReasonCertificateUntrusted = "CertificateUntrusted" // Accepted=False: signed by an unknown CA, or for another name; attempted
+	ReasonTLSFailed            = "TLSFailed"            // Accepted=False, TestDelivered=False, Succeeded=False: the handshake failed otherwise; attempted
 )
 
-// Reasons of SigningKeyReady.
+// Reasons of SigningKeyReady, beside SecretNotFound and SecretNotLabelled. A Secret without the entry signing-key is
+// InvalidSigningKey too.
 const (
 	ReasonGenerated         = "Generated"         // SigningKeyReady=True: the manager made the key
 	ReasonReferenced        = "Referenced"        // SigningKeyReady=True: spec.signing.secretRef
-	ReasonInvalidSigningKey = "InvalidSigningKey" // SigningKeyReady=False
+	ReasonInvalidSigningKey = "InvalidSigningKey" // SigningKeyReady=False: not whsec_ and the base64 of 24 to 64 bytes
 )
 
-// Reasons of TestDelivered, beside the attempt outcomes.
+// Reasons of TestDelivered and Succeeded that are the outcome of an attempt, beside AddressRefused and TLSFailed.
 const (
-	ReasonDelivered    = "Delivered"    // TestDelivered=True
-	ReasonPending      = "Pending"      // TestDelivered=Unknown
-	ReasonNotRequested = "NotRequested" // TestDelivered=Unknown: spec.test.when is OnRequest
+	ReasonDelivered   = "Delivered"   // TestDelivered=True, Succeeded=True
+	ReasonRejected    = "Rejected"    // TestDelivered=False, Succeeded=False: an answer that is no success, redirects included
+	ReasonThrottled   = "Throttled"   // TestDelivered=False, Succeeded=False: 429, or 503 with Retry-After
+	ReasonGone        = "Gone"        // TestDelivered=False, Succeeded=False: 410; Delivering=False: held until a change or a good test
+	ReasonTimedOut    = "TimedOut"    // TestDelivered=False, Succeeded=False: no whole answer within timeoutSeconds
+	ReasonUnreachable = "Unreachable" // TestDelivered=False, Succeeded=False: no connection, or it broke
+	ReasonInterrupted = "Interrupted" // TestDelivered=False, Succeeded=False: our own process ended during the request
+)
+
+// Reasons of TestDelivered that are not the outcome of an attempt.
+const (
+	ReasonPending      = "Pending"      // TestDelivered=Unknown: a test is due; Succeeded=Unknown: no attempt yet
+	ReasonRequested    = "Requested"    // TestDelivered=Unknown: a requested test is due
+	ReasonNotRequested = "NotRequested" // TestDelivered=Unknown: spec.test.when is OnRequest, and nobody asked
 	ReasonUnknownEvent = "UnknownEvent" // TestDelivered=False: the requested type does not exist
 )
 
-// Reasons of Delivering.
+// Reasons of Delivering, beside Suspended and Gone.
 const (
 	ReasonDelivering      = "Delivering"      // Delivering=True
 	ReasonNoDeliveriesYet = "NoDeliveriesYet" // Delivering=Unknown
 	ReasonFailing         = "Failing"         // Delivering=False: the latest delivery failed
-	ReasonGone            = "Gone"            // Delivering=False: answered 410; held until a change or a good test
 	ReasonHeld            = "Held"            // Delivering=False: see Accepted and SigningKeyReady
 )
 
-// Reasons of Succeeded, beside the attempt outcomes.
+// Reasons of Succeeded that are not the outcome of an attempt, beside Pending. Interrupted also ends a delivery that was
+// under way at too many crashes.
 const (
-	ReasonRetrying         = "Retrying"         // Succeeded=Unknown
-	ReasonDeadlineExceeded = "DeadlineExceeded" // Succeeded=False
+	ReasonRetrying         = "Retrying"         // Succeeded=Unknown: see status.reason and status.nextAttemptTime
+	ReasonDeadlineExceeded = "DeadlineExceeded" // Succeeded=False: spec.retry.deadlineSeconds has passed, or would before the next attempt
 	ReasonQueueFull        = "QueueFull"        // Succeeded=False: the endpoint's share of the queue was full
 	ReasonQueueLost        = "QueueLost"        // Succeeded=False: the queue's disk is gone
-	ReasonEndpointDeleted  = "EndpointDeleted"  // Succeeded=False
+	ReasonEndpointDeleted  = "EndpointDeleted"  // Succeeded=False: the endpoint was deleted and did not come back
 )

@@ -32,23 +32,28 @@ const (
 // +kubebuilder:validation:Enum=Delivered;Rejected;Throttled;Gone;TimedOut;Unreachable;TLSFailed;AddressRefused;Interrupted
 type AttemptOutcome string
 
-// EndpointReference names a WebhookEndpoint of the same namespace.
-type EndpointReference struct {
-	// name of the WebhookEndpoint.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
-}
+// The outcomes of an attempt.
+const (
+	OutcomeDelivered      AttemptOutcome = "Delivered"
+	OutcomeRejected       AttemptOutcome = "Rejected"  // an answer that is no success, redirects included
+	OutcomeThrottled      AttemptOutcome = "Throttled" // 429, or 503 with Retry-After
+	OutcomeGone           AttemptOutcome = "Gone"      // 410
+	OutcomeTimedOut       AttemptOutcome = "TimedOut"
+	OutcomeUnreachable    AttemptOutcome = "Unreachable"
+	OutcomeTLSFailed      AttemptOutcome = "TLSFailed"
+	OutcomeAddressRefused AttemptOutcome = "AddressRefused"
+	OutcomeInterrupted    AttemptOutcome = "Interrupted"
+)
 
 // EventReference says which event is delivered; it holds nothing of the payload but ids.
 type EventReference struct {
-	// id of the event: the webhook-id header of every attempt. Example: evt_0192c7be5a3f7d3e8f0a1b2c3d4e5f60.
+	// id of the event: the webhook-id header of every attempt, by which receivers can tell a repeated request.
+	// Example: evt_0192c7be5a3f7d3e8f0a1b2c3d4e5f60.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id"`
-	// type of the event. Example: call.completed.
+	// type of the event. It can be selected: --field-selector spec.event.type=call.completed. Example: call.completed.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=80
@@ -56,11 +61,11 @@ type EventReference struct {
 	// time is the timestamp that the producer gave the event.
 	// +required
 	Time metav1.Time `json:"time"`
-	// callID is the payload's call.id; one call can raise several events.
+	// callID is the payload's call.id; absent when it has none. One call can raise several events. Example: call_abc123.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	CallID string `json:"callID,omitempty"`
-	// agentID is the payload's call.agent_id.
+	// agentID is the payload's call.agent_id; absent when it has none. Example: agent_xyz.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	AgentID string `json:"agentID,omitempty"`
@@ -68,25 +73,28 @@ type EventReference struct {
 
 // PayloadMeasure lets a person compare what a receiver got with what was sent, without the payload being here.
 type PayloadMeasure struct {
-	// bytes is the payload's size.
+	// bytes is the payload's size. Example: 1043.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Bytes int64 `json:"bytes"`
-	// sha256 is the payload's digest, in hexadecimal digits.
+	// sha256 is the payload's digest, in 64 hexadecimal digits, as sha256sum prints it.
 	// +required
+	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	SHA256 string `json:"sha256"`
 }
 
 // DeliveryAttemptSpec says what is delivered where. It never changes.
 type DeliveryAttemptSpec struct {
-	// endpointRef names the WebhookEndpoint that the event is delivered to.
+	// endpointRef names the WebhookEndpoint that the event is delivered to. It can be selected: --field-selector
+	// spec.endpointRef.name=zapier-sheets.
 	// +required
 	EndpointRef EndpointReference `json:"endpointRef"`
-	// event is what is delivered.
+	// event says what is delivered, by its ids.
 	// +required
 	Event EventReference `json:"event"`
 	// trigger says what asked for the delivery: Event (a call event), Test (a test event) or Redelivery (a person).
+	// Default Event.
 	// +optional
 	// +kubebuilder:default=Event
 	Trigger DeliveryTrigger `json:"trigger,omitempty"`
@@ -104,17 +112,20 @@ type Attempt struct {
 	// startTime is when the request began.
 	// +required
 	StartTime metav1.MicroTime `json:"startTime"`
-	// durationMilliseconds is how long it took, from connecting to the last byte of the answer.
+	// durationMilliseconds is how long it took, from connecting to the last byte of the answer. Example: 84.
 	// +optional
 	DurationMilliseconds int64 `json:"durationMilliseconds"`
-	// outcome is what it came to. Rejected is an answer that is no success, redirects included; Throttled is 429, or 503
-	// with Retry-After; Gone is 410 and ends the delivery.
+	// outcome is what it came to: Delivered; Rejected, an answer that is no success, redirects included; Throttled, 429 or
+	// 503 with Retry-After; Gone, 410, which ends the delivery; TimedOut, no whole answer within the endpoint's
+	// timeoutSeconds; Unreachable, no connection, or it broke; TLSFailed; AddressRefused, a private or special address;
+	// Interrupted, our own process ended meanwhile.
 	// +required
 	Outcome AttemptOutcome `json:"outcome"`
-	// statusCode is the answer's HTTP status code; 0 when there was no answer.
+	// statusCode is the answer's HTTP status code; 0 when there was no answer. Example: 200.
 	// +optional
 	StatusCode int32 `json:"statusCode"`
-	// message says in words what happened. It never holds anything of URL, headers or body.
+	// message says in words what happened; absent for a success. It never holds anything of URL, headers or body.
+	// Example: no complete answer within the timeout.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
@@ -123,39 +134,44 @@ type Attempt struct {
 // DeliveryAttemptStatus says how far a delivery has come.
 type DeliveryAttemptStatus struct {
 	// outcome is where the delivery stands: Pending (no attempt yet), Retrying (an attempt failed, the next is due at
-	// nextAttemptTime), Delivered or Failed. It can be selected: --field-selector status.outcome=Failed.
+	// nextAttemptTime), Delivered or Failed. It can be selected: --field-selector status.outcome=Failed. The condition
+	// Succeeded says the same.
 	// +optional
 	Outcome DeliveryOutcome `json:"outcome,omitempty"`
-	// reason says why a delivery failed or is retried: the outcome of its last attempt, or DeadlineExceeded, QueueFull,
-	// QueueLost, EndpointDeleted.
+	// reason says why a delivery is retried or failed: the outcome of its last attempt, or DeadlineExceeded, QueueFull,
+	// QueueLost, EndpointDeleted. Absent for deliveries without a failure to explain. Example: TimedOut.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
-	// lastStatusCode is the HTTP status code of the latest attempt; absent when there was no answer.
+	// lastStatusCode is the HTTP status code of the latest attempt; absent when there was no answer. Example: 503.
 	// +optional
 	LastStatusCode int32 `json:"lastStatusCode,omitempty"`
-	// attempts are the requests made, oldest first: the first one and the latest fifteen.
+	// attempts are the requests made, oldest first. At most 16: the first one, which says when it began to fail, and the
+	// latest, which say how it fails now.
 	// +optional
 	// +listType=map
 	// +listMapKey=number
 	// +kubebuilder:validation:MaxItems=16
 	Attempts []Attempt `json:"attempts,omitempty"`
-	// attemptCount is the number of requests made.
+	// attemptCount is the number of requests made, those no longer in attempts included.
 	// +optional
 	AttemptCount int32 `json:"attemptCount"`
-	// maxAttempts is one and the endpoint's spec.retry.maxRetries.
+	// maxAttempts is how many requests there are at the most: one and the endpoint's spec.retry.maxRetries.
 	// +optional
 	MaxAttempts int32 `json:"maxAttempts,omitempty"`
 	// nextAttemptTime is when the next request is due; present while retrying.
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
-	// completionTime is when the delivery was delivered or failed.
+	// completionTime is when the delivery was delivered or failed; absent before that. The endpoint's spec.history counts
+	// from here.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// redeliverableUntilTime is how long the payload of a failed delivery is kept where it failed.
+	// redeliverableUntilTime is until when the payload of a failed delivery is kept where it failed, so that it can be sent
+	// again; absent when it is not kept.
 	// +optional
 	RedeliverableUntilTime *metav1.Time `json:"redeliverableUntilTime,omitempty"`
-	// conditions has Succeeded: Unknown while active, then True or False with the reason.
+	// conditions has Succeeded: Unknown/Pending and Unknown/Retrying while active; True/Delivered; False with the outcome
+	// of the last attempt, or with DeadlineExceeded, QueueFull, QueueLost or EndpointDeleted.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -185,14 +201,14 @@ type DeliveryAttempt struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object's metadata.
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec says what is delivered where; it cannot be changed.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the spec of a DeliveryAttempt is a record and cannot be changed; to send an event again, redeliver it"
 	Spec DeliveryAttemptSpec `json:"spec"`
-	// status says how far the delivery has come.
+	// status says how far the delivery has come; the manager writes it.
 	// +optional
-	Status DeliveryAttemptStatus `json:"status,omitempty"`
+	Status DeliveryAttemptStatus `json:"status,omitzero"`
 }
 
 // DeliveryAttemptList is a list of deliveries.

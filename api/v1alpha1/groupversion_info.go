@@ -1,9 +1,6 @@
 // Copyright The webhook-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 has the kinds of the API group webhooks.gary.club.
-// +kubebuilder:object:generate=true
-// +groupName=webhooks.gary.club
 package v1alpha1
 
 import (

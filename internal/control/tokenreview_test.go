@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -76,11 +78,11 @@ func TestTokenReviewerAgainstAnAPIServer(t *testing.T) {
 		t.Errorf("within its minute the verdict is asked for again: %v", err)
 	}
 	// The API server keeps its own verdicts for 10 s.
-	eventually(t)(func() error {
+	eventually(t)(func() codes.Code {
 		now = now.Add(acceptedFor)
 		_, err := reviewer.Authenticate(t.Context(), good)
-		return err
-	}).ShouldNot(Succeed())
+		return status.Code(err)
+	}).Should(Equal(codes.Unauthenticated))
 
 	if err := plane.KillAPIServer(); err != nil {
 		t.Fatal(err)

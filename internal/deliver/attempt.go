@@ -5,8 +5,12 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"runtime/debug"
 	"time"
+
+	"github.com/go-logr/logr"
 
 	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
@@ -31,13 +35,23 @@ type Request struct {
 }
 
 // Attempt signs and sends one request and says what it came to. The endpoint's timeout covers it from connecting to the
-// last byte of the answer. The manager sends its test events through here too.
-func Attempt(ctx context.Context, poster Poster, r Request) delivery.Attempt {
+// last byte of the answer. A panic costs this attempt and nothing else. The manager sends its test events through here
+// too.
+func Attempt(ctx context.Context, poster Poster, r Request) (attempt delivery.Attempt) {
 	p, start := r.Endpoint, time.Now()
-	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	attempt = delivery.Attempt{Number: r.Number, Start: start}
+	defer func() {
+		if recover() != nil {
+			// What was recovered may quote the payload; the stack does not.
+			logr.FromContextOrDiscard(ctx).Error(errPanic, "attempt failed by a fault of ours", "namespace", p.Namespace,
+				"endpoint", p.Name, "eventID", r.Event.ID, "stack", string(debug.Stack()))
+			attempt = interrupted(r.Number, start, "an internal error interrupted the attempt")
+		}
+	}()
+	within, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
-	reply, failure := poster.Post(ctx, p, header(r, start), r.Event.Payload)
-	attempt := delivery.Attempt{Number: r.Number, Start: start, Duration: time.Since(start)}
+	reply, failure := poster.Post(within, p, header(r, start), r.Event.Payload)
+	attempt.Duration = time.Since(start)
 	if failure != nil {
 		attempt.Outcome, attempt.Message = failure.Outcome, failure.Message
 		return attempt
@@ -46,6 +60,14 @@ func Attempt(ctx context.Context, poster Poster, r Request) delivery.Attempt {
 	attempt.RetryAfter = retryAfter(reply.RetryAfter, time.Now())
 	attempt.Outcome, attempt.Message = classify(p, reply.StatusCode, attempt.RetryAfter)
 	return attempt
+}
+
+var errPanic = errors.New("panic")
+
+// interrupted is the attempt that a fault of ours ended.
+func interrupted(number int, start time.Time, message string) delivery.Attempt {
+	return delivery.Attempt{Number: number, Start: start, Duration: time.Since(start),
+		Outcome: delivery.OutcomeInterrupted, Message: message}
 }
 
 func header(r Request, at time.Time) http.Header {

@@ -10,8 +10,9 @@ import (
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 )
 
-// gate admits deliveries: by the endpoint's hold, by its limit, and by the slots of all. Endpoints that hang or are out
-// of reach may use half of the slots at most, so the others always have the other half.
+// gate admits deliveries: by the endpoint's hold, by its limit, and by the slots of all. Endpoints that hang may use half
+// of the slots, and with those that have shown nothing yet three quarters: whoever answers always finds a quarter, and
+// so does whoever is new beside them.
 type gate struct {
 	endpoints Endpoints
 	gone      func(endpoint.Ref) string
@@ -19,15 +20,55 @@ type gate struct {
 	mu       sync.Mutex
 	slots    int
 	inFlight int
-	slow     int // of those in flight, to slow endpoints
+	held     [classes]int // of those in flight, by the class at their admission
 	limits   map[endpoint.Ref]*limit
-	waiting  map[endpoint.Ref]struct{} // refused for want of a slot, not of their own limit
-	tickets  map[endpoint.Ref]int      // slow slots held
+	tickets  map[endpoint.Ref][classes]int // held, by endpoint
+	waiting  [classes]line                 // refused for want of a slot, not for their own limit
+}
+
+// line is endpoints in the order in which they were refused.
+type line struct {
+	order []endpoint.Ref
+	in    map[endpoint.Ref]struct{}
+}
+
+func (l *line) add(ref endpoint.Ref) {
+	if _, ok := l.in[ref]; ok {
+		return
+	}
+	if l.in == nil {
+		l.in = map[endpoint.Ref]struct{}{}
+	}
+	l.in[ref] = struct{}{}
+	l.order = append(l.order, ref)
+}
+
+// take returns the first n.
+func (l *line) take(n int) []endpoint.Ref {
+	n = min(n, len(l.order))
+	taken := l.order[:n:n]
+	l.order = l.order[n:]
+	for _, ref := range taken {
+		delete(l.in, ref)
+	}
+	return taken
 }
 
 func newGate(endpoints Endpoints, gone func(endpoint.Ref) string, slots int) *gate {
 	return &gate{endpoints: endpoints, gone: gone, slots: slots, limits: map[endpoint.Ref]*limit{},
-		waiting: map[endpoint.Ref]struct{}{}, tickets: map[endpoint.Ref]int{}}
+		tickets: map[endpoint.Ref][classes]int{}}
+}
+
+// free is how many slots the class may still take.
+func (g *gate) free(c class) int {
+	free := g.slots - g.inFlight
+	if c != answers {
+		free = min(free, max(g.slots*3/4, 1)-g.held[unproven]-g.held[hanging])
+	}
+	if c == hanging {
+		free = min(free, max(g.slots/2, 1)-g.held[hanging])
+	}
+	return max(free, 0)
 }
 
 // Admit takes a slot for the endpoint, or refuses. What was refused is unparked when that may have changed.
@@ -47,17 +88,24 @@ func (g *gate) Admit(ref endpoint.Ref) bool {
 	if l.full() {
 		return false
 	}
-	if g.inFlight >= g.slots || l.slow && g.slow >= g.slots/2 {
-		g.waiting[ref] = struct{}{}
+	if g.free(l.class) == 0 {
+		g.waiting[l.class].add(ref)
 		return false
 	}
 	l.inFlight++
 	g.inFlight++
-	if l.slow {
-		g.slow++
-		g.tickets[ref]++
-	}
+	g.count(ref, l.class, 1)
 	return true
+}
+
+func (g *gate) count(ref endpoint.Ref, c class, n int) {
+	g.held[c] += n
+	t := g.tickets[ref]
+	if t[c] += n; t == [classes]int{} {
+		delete(g.tickets, ref)
+		return
+	}
+	g.tickets[ref] = t
 }
 
 // find returns the endpoint when deliveries to it may go out now.
@@ -83,19 +131,28 @@ func (g *gate) release(ref endpoint.Ref, o delivery.Outcome) []endpoint.Ref {
 	l := g.limits[ref]
 	l.inFlight--
 	g.inFlight--
-	if g.tickets[ref] > 0 {
-		g.slow--
-		if g.tickets[ref]--; g.tickets[ref] == 0 {
-			delete(g.tickets, ref)
+	// Which of the endpoint's attempts this was is not known, nor does it matter: the worst class goes first.
+	for c := classes; c > 0; c-- {
+		if g.tickets[ref][c-1] > 0 {
+			g.count(ref, c-1, -1)
+			break
 		}
 	}
 	l.learn(o)
-	unpark := make([]endpoint.Ref, 0, 1+len(g.waiting))
-	unpark = append(unpark, ref)
-	for waiting := range g.waiting {
-		unpark = append(unpark, waiting)
+	return g.next(ref)
+}
+
+// next is ref and as many of those that wait as there are slots. When nothing is in flight it is all of them: no later
+// release would name those whose forerunners had nothing to deliver any more.
+func (g *gate) next(ref endpoint.Ref) []endpoint.Ref {
+	unpark := []endpoint.Ref{ref}
+	for c := range classes {
+		n := g.free(c)
+		if g.inFlight == 0 {
+			n = len(g.waiting[c].order)
+		}
+		unpark = append(unpark, g.waiting[c].take(n)...)
 	}
-	clear(g.waiting)
 	return unpark
 }
 

@@ -14,12 +14,22 @@ type limit struct {
 	max      int
 	current  int
 	inFlight int
-	answered int  // since the limit last grew
-	slow     bool // the latest attempt found it hanging or out of reach
+	answered int // since the limit last grew
+	class    class
 }
 
+// class is how far an endpoint is trusted to give its slots back soon.
+type class uint8
+
+const (
+	answers  class = iota // the latest attempt was answered
+	unproven              // there was no attempt yet
+	hanging               // the latest attempt found it hanging or out of reach
+	classes
+)
+
 func newLimit(maxInFlight int) *limit {
-	return &limit{max: max(maxInFlight, 1), current: min(startLimit, max(maxInFlight, 1))}
+	return &limit{max: max(maxInFlight, 1), current: min(startLimit, max(maxInFlight, 1)), class: unproven}
 }
 
 func (l *limit) full() bool { return l.inFlight >= l.current }
@@ -35,10 +45,13 @@ func (l *limit) learn(o delivery.Outcome) {
 	switch o {
 	case delivery.OutcomeTimedOut, delivery.OutcomeUnreachable, delivery.OutcomeThrottled:
 		l.current, l.answered = max(l.current/2, 1), 0
-		l.slow = o != delivery.OutcomeThrottled
+		l.class = hanging
+		if o == delivery.OutcomeThrottled {
+			l.class = answers
+		}
 	case delivery.OutcomeInterrupted:
 	default:
-		l.slow = false
+		l.class = answers
 		if l.answered++; l.answered >= l.current && l.current < l.max {
 			l.current, l.answered = l.current+1, 0
 		}

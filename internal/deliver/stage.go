@@ -11,8 +11,6 @@ package deliver
 
 import (
 	"context"
-	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -60,8 +58,9 @@ type Stage struct {
 	Options
 	gate *gate
 
-	stopLeasing context.CancelFunc
-	attempts    context.Context // ends when attempts are to be cut off
+	mu          sync.Mutex
+	stopLeasing context.CancelFunc // nil before Start
+	attempts    context.Context    // ends when attempts are to be cut off
 	cut         context.CancelFunc
 	loop        chan struct{}
 	running     sync.WaitGroup
@@ -69,11 +68,16 @@ type Stage struct {
 
 // New returns a stage that is not started.
 func New(o Options) *Stage {
-	return &Stage{Options: o, gate: newGate(o.Endpoints, o.Queue.Gone, o.MaxInFlight), loop: make(chan struct{})}
+	return &Stage{Options: o, gate: newGate(o.Endpoints, o.Queue.Gone, max(o.MaxInFlight, 1)), loop: make(chan struct{})}
 }
 
-// Start begins to lease; it returns at once.
+// Start begins to lease, once; it returns at once. The end of ctx is not the end of the stage: that is Stop.
 func (s *Stage) Start(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopLeasing != nil {
+		return
+	}
 	s.attempts, s.cut = context.WithCancel(context.WithoutCancel(ctx))
 	leasing, stop := context.WithCancel(s.attempts)
 	s.stopLeasing = stop
@@ -83,7 +87,13 @@ func (s *Stage) Start(ctx context.Context) {
 // Stop leases nothing more and waits for the attempts in flight. When ctx ends first they are cut off and given back
 // uncounted.
 func (s *Stage) Stop(ctx context.Context) {
-	s.stopLeasing()
+	s.mu.Lock()
+	stop := s.stopLeasing
+	s.mu.Unlock()
+	if stop == nil {
+		return
+	}
+	stop()
 	<-s.loop
 	done := make(chan struct{})
 	go func() { s.running.Wait(); close(done) }()
@@ -106,99 +116,38 @@ func (s *Stage) EndpointsChanged() {
 	}
 }
 
+// faultPause is the wait after the queue failed: a stage that ended then would be a dispatcher that looks well and
+// delivers nothing.
+const faultPause = time.Second
+
 func (s *Stage) lease(ctx context.Context) {
 	defer close(s.loop)
 	log := logr.FromContextOrDiscard(ctx)
-	for {
+	for ctx.Err() == nil {
 		lease, err := s.Queue.Lease(ctx, s.gate.Admit)
-		if ctx.Err() != nil {
-			if lease != nil {
-				s.giveBack(lease)
-			}
-			return
-		}
-		if err != nil {
+		switch {
+		case err == nil && ctx.Err() == nil:
+			s.running.Go(func() { s.run(lease) })
+		case err == nil:
+			s.giveBack(lease)
+		case ctx.Err() == nil:
+			s.Metrics.faults.Inc()
 			log.Error(err, "lease failed")
-			return
+			pause(ctx, faultPause)
 		}
-		s.running.Go(func() { s.run(lease) })
 	}
 }
 
-// run makes one attempt. A panic costs an attempt and nothing else.
-func (s *Stage) run(lease Lease) {
-	d := lease.Delivery()
-	outcome := delivery.OutcomeInterrupted
-	defer func() {
-		for _, ref := range s.gate.release(d.Ref, outcome) {
-			s.Queue.Unpark(ref)
-		}
-	}()
-	p := s.gate.find(d.Ref)
-	if p == nil {
-		lease.Release(s.Now()) // held since it was admitted
-		return
-	}
-	e, err := lease.Event()
-	if err != nil {
-		logr.FromContextOrDiscard(s.attempts).Error(err, "read of an event failed", "eventID", d.EventID)
-		lease.Release(s.Now().Add(time.Second))
-		return
-	}
-	attempt := s.attempt(d, p, e)
-	if attempt.Outcome == delivery.OutcomeInterrupted && s.attempts.Err() != nil {
-		lease.Release(s.Now())
-		return
-	}
-	outcome = attempt.Outcome
-	s.settle(lease, d, p, attempt)
-}
-
-func (s *Stage) attempt(d delivery.Delivery, p *endpoint.Endpoint, e *event.Event) (a delivery.Attempt) {
-	number, start := d.AttemptCount+1, time.Now()
-	defer func() {
-		if r := recover(); r != nil {
-			// The value may quote the payload; the stack does not.
-			logr.FromContextOrDiscard(s.attempts).Info("attempt panicked", "eventID", d.EventID, "stack", string(debug.Stack()))
-			a = delivery.Attempt{Number: number, Start: start, Duration: time.Since(start),
-				Outcome: delivery.OutcomeInterrupted, Message: "an internal error interrupted the attempt"}
-		}
-	}()
-	return Attempt(s.attempts, s.Poster, Request{Endpoint: p, Event: e, Number: number, Test: d.Trigger == delivery.TriggerTest})
-}
-
-func (s *Stage) settle(lease Lease, d delivery.Delivery, p *endpoint.Endpoint, a delivery.Attempt) {
-	log := logr.FromContextOrDiscard(s.attempts).WithValues("namespace", d.Ref.Namespace, "endpoint", d.Ref.Name,
-		"eventID", d.EventID, "attempt", a.Number)
-	// Not the context of the attempts: what has been sent is settled even while stopping.
-	ctx := context.WithoutCancel(s.attempts)
-	after := delivery.After(d, p, a, s.Now(), rand.Float64())
-	if a.Outcome == delivery.OutcomeGone {
-		if err := s.Queue.HoldGone(ctx, d.Ref, p.Incarnation); err != nil {
-			log.Error(err, "hold after 410 failed")
-		}
-	}
-	if err := lease.Settle(ctx, after); err != nil {
-		log.Error(err, "settle failed; the attempt will be repeated")
-		return
-	}
-	s.Metrics.observe(a, after)
-	report(log, a, after)
-}
-
-func report(log logr.Logger, a delivery.Attempt, d delivery.Delivery) {
-	switch d.State {
-	case delivery.Failed:
-		log.Info("delivery failed", "reason", d.Reason, "statusCode", a.StatusCode)
-	case delivery.Retrying:
-		log.V(1).Info("attempt failed", "reason", string(a.Outcome), "statusCode", a.StatusCode, "retryAt", d.Due)
-	default:
-		log.V(1).Info("delivered", "statusCode", a.StatusCode)
+func pause(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 
 func (s *Stage) giveBack(lease Lease) {
-	ref := lease.Delivery().Ref
 	lease.Release(s.Now())
-	s.gate.release(ref, delivery.OutcomeInterrupted)
+	s.gate.release(lease.Delivery().Ref, delivery.OutcomeInterrupted)
 }

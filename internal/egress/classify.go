@@ -50,8 +50,22 @@ func classifyTLS(err error) *Error {
 		return ErrExpired
 	case errors.As(err, &invalid), errors.As(err, &authority), errors.As(err, &verify):
 		return ErrUntrusted
-	case errors.As(err, &record), errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
+	case errors.As(err, &record), errors.As(err, &alert):
 		return ErrHandshake
+	}
+	return classifyAlert(err.Error())
+}
+
+// classifyAlert knows the errors that crypto/tls and net/http have no types for.
+func classifyAlert(text string) *Error {
+	_, alert, remote := strings.Cut(text, "remote error: tls: ")
+	switch {
+	case remote && (strings.Contains(alert, "certificate") || alert == "access denied"):
+		return ErrClientCert
+	case strings.Contains(text, "tls: "):
+		return ErrHandshake
+	case strings.Contains(text, "net/http: invalid header field"):
+		return ErrHeader
 	}
 	return nil
 }

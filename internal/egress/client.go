@@ -12,8 +12,10 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
@@ -26,6 +28,10 @@ const (
 	max1xx         = 8
 	idleTimeout    = 90 * time.Second
 	maxTransports  = 1024
+	maxIdle        = 1024 // connections of one transport; each costs some 40 KiB
+	// An HTTP/2 connection that went silent is found out by a ping; until then all attempts to the host would use it.
+	pingAfter   = 15 * time.Second
+	pingTimeout = 5 * time.Second
 )
 
 // Client posts to endpoints. It is safe for concurrent use.
@@ -59,7 +65,7 @@ func (c *Client) Post(ctx context.Context, p *endpoint.Endpoint, header http.Hea
 	if err != nil {
 		return delivery.Reply{}, classify(ctx, err)
 	}
-	ctx = httptrace.WithClientTrace(ctx, limit1xx())
+	ctx = httptrace.WithClientTrace(withDeadline(ctx), limit1xx())
 	request := (&http.Request{Method: http.MethodPost, URL: target, Header: header, Host: target.Host,
 		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }}).WithContext(ctx)
@@ -90,6 +96,9 @@ func parse(text string) (*url.URL, error) {
 	target, err := url.Parse(text)
 	if err != nil || target.Scheme != "https" || target.Hostname() == "" || target.User != nil || target.Opaque != "" {
 		return nil, ErrURL
+	}
+	if strings.ContainsFunc(target.Host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return nil, ErrHostForm // net/http would turn it into another name than the one that Inspect judges
 	}
 	target.Fragment, target.RawFragment = "", ""
 	return target, nil

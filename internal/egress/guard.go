@@ -8,7 +8,7 @@
 package egress
 
 import (
-	"fmt"
+	"errors"
 	"net/netip"
 	"net/url"
 
@@ -19,7 +19,7 @@ import (
 type Options struct {
 	// Allow are ranges that may be reached although they are private or special.
 	Allow []netip.Prefix
-	// Proxy is the http URL of a CONNECT proxy, for receivers that know our address; nil means direct connections. The
+	// Proxy is the http or https URL of a CONNECT proxy, for receivers that know our address; nil means direct connections. The
 	// proxy is asked for the address that was judged, never for a name.
 	Proxy *url.URL
 	// Resolver answers for hosts; the system's by default.
@@ -30,13 +30,32 @@ type Options struct {
 	IdlePerHost int
 }
 
-// Validate names the setting that cannot work.
+// Validate names each setting that cannot work. The proxy's URL is not quoted: it may hold a password.
 func (o *Options) Validate() error {
-	if o.Proxy != nil && (o.Proxy.Scheme != "http" || o.Proxy.Host == "" || o.Proxy.Port() == "") {
-		return fmt.Errorf("--egress-proxy: must be http://host:port")
+	var errs []error
+	for _, p := range o.Allow {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			errs = append(errs, errors.New("--egress-allow: must be IPv4 or IPv6 ranges such as 10.20.0.0/16; write an IPv4 range as such"))
+		}
 	}
-	return nil
+	if p := o.Proxy; p != nil {
+		bare := p.User == nil && (p.Path == "" || p.Path == "/") && p.RawQuery == "" && p.Fragment == "" && p.Opaque == ""
+		if !bare || p.Scheme != "http" && p.Scheme != "https" || p.Hostname() == "" || p.Port() == "" {
+			errs = append(errs, errors.New("--egress-proxy: must be http://host:port or https://host:port, without user information"))
+		}
+	}
+	if o.IdlePerHost < 0 {
+		errs = append(errs, errors.New("idle connections per host must not be negative"))
+	}
+	return errors.Join(errs...)
 }
+
+// Special addresses that ssrf's list of the IANA registries lets pass.
+var (
+	// azureWireServer is a public address that each Azure machine's host answers, credentials included.
+	azureWireServer = netip.MustParsePrefix("168.63.129.16/32")
+	nat64           = netip.MustParsePrefix("64:ff9b::/96")
+)
 
 // guard judges addresses.
 type guard struct{ list *ssrf.Guardian }
@@ -50,11 +69,21 @@ func newGuard(allow []netip.Prefix) guard {
 			v6 = append(v6, p)
 		}
 	}
-	return guard{ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))}
+	return guard{ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...),
+		ssrf.WithDeniedV4Prefixes(azureWireServer))}
 }
 
 // allows judges one address. An IPv4 address in IPv6 form is judged as what it is; every other form that embeds one
-// (NAT64, 6to4, Teredo) lies in a refused range.
+// (NAT64, 6to4, Teredo) lies in a refused range. Where the operator allows NAT64, as clusters with IPv6 alone must, the
+// IPv4 address behind it is judged too.
 func (g guard) allows(ip netip.Addr) bool {
-	return ip.IsValid() && ip.Zone() == "" && g.list.SafeAddr(ip.Unmap()) == nil
+	ip = ip.Unmap()
+	if !ip.IsValid() || ip.Zone() != "" || g.list.SafeAddr(ip) != nil {
+		return false
+	}
+	if nat64.Contains(ip) {
+		b := ip.As16()
+		return g.list.SafeAddr(netip.AddrFrom4([4]byte(b[12:]))) == nil
+	}
+	return true
 }

@@ -5,7 +5,6 @@ package egress
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"time"
 
@@ -29,22 +28,15 @@ func (c *Client) Inspect(ctx context.Context, p *endpoint.Endpoint) (Certificate
 	if err != nil {
 		return Certificate{}, err
 	}
-	if config.ServerName == "" {
-		config.ServerName = target.Hostname()
-	}
 	port := target.Port()
 	if port == "" {
 		port = "443"
 	}
-	conn, err := c.dial(ctx, "tcp", net.JoinHostPort(target.Hostname(), port))
+	conn, err := c.connect(withDeadline(ctx), config, net.JoinHostPort(target.Hostname(), port))
 	if err != nil {
 		return Certificate{}, classify(ctx, err)
 	}
 	defer func() { _ = conn.Close() }()
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		return Certificate{}, classify(ctx, err)
-	}
-	leaf := secure.ConnectionState().PeerCertificates[0]
+	leaf := conn.ConnectionState().PeerCertificates[0]
 	return Certificate{Issuer: leaf.Issuer.CommonName, NotAfter: leaf.NotAfter}, nil
 }

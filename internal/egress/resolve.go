@@ -5,8 +5,6 @@ package egress
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -16,6 +14,9 @@ import (
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
+
+// maxAddresses bounds how many of a host's addresses are dialled: each gets a share of the attempt's time.
+const maxAddresses = 8
 
 // resolve looks the host up once and returns the addresses that may be dialled. When none of them may, the host is
 // refused.
@@ -30,7 +31,7 @@ func (c *Client) resolve(ctx context.Context, host, port string) ([]netip.AddrPo
 	}
 	var allowed []netip.AddrPort
 	for _, ip := range found {
-		if ip = ip.Unmap(); c.guard.allows(ip) {
+		if ip = ip.Unmap(); c.guard.allows(ip) && len(allowed) < maxAddresses {
 			allowed = append(allowed, netip.AddrPortFrom(ip, uint16(number)))
 		}
 	}
@@ -44,8 +45,7 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip}, nil
 	}
-	host = strings.TrimSuffix(host, ".")
-	if numeric(host) {
+	if numeric(strings.TrimSuffix(host, ".")) {
 		// 2130706433, 0x7f.1 and 0177.0.0.1 are 127.0.0.1 to some resolvers, and no host name to anybody.
 		return nil, ErrAddressRefused
 	}
@@ -71,29 +71,4 @@ func numeric(host string) bool {
 	}
 	digits, ok := strings.CutPrefix(strings.ToLower(last), "0x")
 	return ok && strings.Trim(digits, "0123456789abcdef") == ""
-}
-
-// dial connects to the first of the host's allowed addresses that answers. Each gets an equal share of the time that
-// is left, so that one dead address of two does not use up the timeout.
-func (c *Client) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, ErrURL
-	}
-	allowed, err := c.resolve(ctx, host, port)
-	if err != nil {
-		return nil, err
-	}
-	var failed error
-	for i, ip := range allowed {
-		conn, err := c.dialOne(ctx, ip, len(allowed)-i)
-		if err == nil {
-			return conn, nil
-		}
-		failed = errors.Join(failed, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, classify(ctx, failed)
 }

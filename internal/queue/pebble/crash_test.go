@@ -251,6 +251,41 @@ func TestDueTimeIsClampedAfterTheClockWasSetBack(t *testing.T) {
 	}
 }
 
+func TestDeletedDataThatFillsTheDiskIsReclaimed(t *testing.T) {
+	clock := queuetest.NewClock()
+	d := newDisk(t, queuetest.Limits{Clock: clock}).(*disk)
+	d.opt.DiskBytes = 4 << 20
+	q := d.Open(t)
+	defer func() { _ = q.Close() }()
+	payload := make([]byte, 64<<10)
+	for i := range payload {
+		payload[i] = byte(i * i >> 3)
+	}
+	full := false
+	for range 1000 {
+		clock.Advance(time.Second)
+		_, err := q.Append(t.Context(), []queue.Item{queuetest.Item(clock.Now(), string(payload), queuetest.Endpoint("a"))})
+		if errors.Is(err, queue.ErrFull) {
+			full = true
+			break
+		}
+		mustSettle(t, q, clock.Now(), delivery.OutcomeDelivered)
+	}
+	if !full {
+		t.Fatal("the files grew without end")
+	}
+	for limit := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+		clock.Advance(time.Second)
+		_, err := q.Append(t.Context(), []queue.Item{queuetest.Item(clock.Now(), "one", queuetest.Endpoint("a"))})
+		if err == nil {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("still full: %v, %d bytes on disk", err, q.Stats().DiskBytes)
+		}
+	}
+}
+
 func TestOptionsValidate(t *testing.T) {
 	for name, o := range map[string]Options{
 		"no directory":      {},

@@ -54,6 +54,8 @@ func Open(opt Options) (*Queue, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	q.space.used = func() int64 { return int64(q.db.Metrics().DiskSpaceUsage()) }
+	q.space.reclaim = q.reclaim
 	go q.commitAll()
 	go q.answerAll()
 	go q.clock()
@@ -76,7 +78,7 @@ func newQueue(opt Options) *Queue {
 		},
 		space: &space{
 			fs: opt.FS, ballast: opt.FS.PathJoin(opt.Dir, fileBallast), size: opt.BallastBytes,
-			reserve: opt.ReserveBytes, ask: opt.FreeBytes, log: opt.Log,
+			reserve: opt.ReserveBytes, ask: opt.FreeBytes, log: opt.Log, limit: opt.DiskBytes,
 		},
 	}
 	q.book.nextSeq, q.book.nextOut = 1, 1

@@ -24,6 +24,9 @@ type Options struct {
 	Alarm func(at time.Time) <-chan time.Time
 	// MaxBytes is the size at which Append answers queue.ErrFull; default 1 GiB.
 	MaxBytes int64
+	// DiskBytes is the size on disk, log and what is not compacted yet included, at which Append answers
+	// queue.ErrFull; default 1.2 times MaxBytes and 32 MiB for the log. The ballast comes on top.
+	DiskBytes int64
 	// EndpointShare is the part of MaxBytes that the deliveries of one endpoint may hold; default 0.25.
 	EndpointShare float64
 	// DeadLetterBytes bounds the dead letters, payloads included; default a tenth of MaxBytes.
@@ -61,6 +64,7 @@ func (o Options) withDefaults() Options {
 		o.Alarm = func(at time.Time) <-chan time.Time { return time.After(at.Sub(now())) }
 	}
 	o.MaxBytes = or(o.MaxBytes, 1<<30)
+	o.DiskBytes = or(o.DiskBytes, o.MaxBytes+o.MaxBytes/5+32<<20)
 	o.EndpointShare = or(o.EndpointShare, 0.25)
 	o.DeadLetterBytes = or(o.DeadLetterBytes, o.MaxBytes/10)
 	o.DeadLetterRetention = or(o.DeadLetterRetention, 24*time.Hour)
@@ -100,7 +104,7 @@ func (o Options) Validate() error {
 		errs = append(errs, errors.New("a clock without its alarm"))
 	}
 	for name, n := range map[string]int64{
-		"max bytes": o.MaxBytes, "dead letter bytes": o.DeadLetterBytes, "idempotency keys": o.IdempotencyKeys,
+		"max bytes": o.MaxBytes, "disk bytes": o.DiskBytes, "dead letter bytes": o.DeadLetterBytes, "idempotency keys": o.IdempotencyKeys,
 		"outbox records": int64(o.OutboxRecords), "dead letter retention": int64(o.DeadLetterRetention),
 		"idempotency window": int64(o.IdempotencyWindow),
 	} {

@@ -37,6 +37,7 @@ type Queue struct {
 	kicked    chan struct{}
 	clockDone chan struct{}
 	matching  sync.Mutex
+	reclaimer reclaimer
 
 	use    sync.RWMutex
 	closed bool
@@ -77,6 +78,7 @@ func (q *Queue) Close() error {
 	close(q.ops)
 	<-q.answered
 	<-q.clockDone
+	q.reclaimer.stop()
 	q.mu.Lock()
 	q.wakeAll()
 	q.mu.Unlock()

@@ -36,6 +36,11 @@ type space struct {
 	spent, missing atomic.Bool
 	full           atomic.Bool
 
+	// used is what the database takes on disk; reclaim is called when that is beyond limit.
+	used    func() int64
+	limit   int64
+	reclaim func()
+
 	// Of the committer alone.
 	asked time.Time
 	since int64
@@ -68,9 +73,13 @@ func (s *space) free(now time.Time, cost int64) bool {
 		return !s.full.Load()
 	}
 	s.renew(free)
-	full := free < s.reserve || s.spent.Load()
+	used := s.used()
+	if used >= s.limit {
+		s.reclaim()
+	}
+	full := free < s.reserve || s.spent.Load() || used >= s.limit
 	if s.full.Swap(full) != full {
-		s.log.Info("free space of the queue's disk changed", "full", full, "freeBytes", free)
+		s.log.Info("free space of the queue's disk changed", "full", full, "freeBytes", free, "usedBytes", used)
 	}
 	return !full
 }
