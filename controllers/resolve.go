@@ -5,185 +5,183 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
+	"github.com/garyclub/webhook-operator/internal/conditions"
 	"github.com/garyclub/webhook-operator/internal/egress"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/event"
+	"github.com/garyclub/webhook-operator/internal/reconcile"
 )
 
-// resolve turns the spec and the Secrets that it names into an endpoint. It owns half of Accepted: the references.
-func (p *pass) resolve(ctx context.Context) error {
-	spec := &p.object.Spec
-	p.resolved = &endpoint.Endpoint{
-		Ref: endpoint.Ref{Namespace: p.object.Namespace, Name: p.object.Name}, UID: string(p.object.UID),
-		Generation: p.object.Generation, URL: spec.URL, Agents: spec.Agents,
-		Timeout: time.Duration(spec.TimeoutSeconds) * time.Second, MaxInFlight: int(spec.MaxInFlight),
-		Retry: endpoint.Retry{MaxRetries: int(spec.Retry.MaxRetries),
-			InitialBackoff: time.Duration(spec.Retry.InitialBackoffSeconds) * time.Second,
-			MaxBackoff:     time.Duration(spec.Retry.MaxBackoffSeconds) * time.Second,
-			Deadline:       time.Duration(spec.Retry.DeadlineSeconds) * time.Second},
+// secretRetry is how often a missing Secret is looked for without a watch event. The label brings it into the cache,
+// which triggers by itself; this covers nothing but a lost event.
+const secretRetry = 10 * time.Minute
+
+const maxHeaderValueBytes = 8192
+
+// resolveRefs reads everything that the spec refers to. It owns SigningKeyReady, and Accepted when something is missing
+// or wrong; inspect owns Accepted otherwise.
+func (r *WebhookEndpointReconciler) resolveRefs(ctx context.Context, w *work) error {
+	secrets := &secretReader{cache: r.client, live: r.live, namespace: w.obj.Namespace, read: map[string]*corev1.Secret{}}
+	w.endpoint = endpointFrom(w.obj)
+
+	refused, err := asRefusal(resolvePlace(ctx, secrets, w.obj, w.endpoint))
+	if err != nil {
+		return err
 	}
-	for _, t := range spec.Events {
-		p.resolved.Events = append(p.resolved.Events, event.Type(t))
+	if refused != nil {
+		w.set(conditions.False(v1alpha1.ConditionAccepted, refused.reason, refused.message))
 	}
-	for _, c := range spec.SuccessCodes {
-		p.resolved.SuccessCodes = append(p.resolved.SuccessCodes, string(c))
+	w.resolved = refused == nil
+	w.obj.Status.Host = egress.Host(w.endpoint.URL)
+
+	keyRefused, err := asRefusal(r.resolveSigningKey(ctx, secrets, w))
+	if err != nil {
+		return err
 	}
-	for _, step := range []func(context.Context) (*problem, error){p.resolveURL, p.resolveHeaders, p.resolveTLS} {
-		found, err := step(ctx)
+	if keyRefused != nil {
+		w.obj.Status.Signing = nil
+		w.set(conditions.False(v1alpha1.ConditionSigningKeyReady, keyRefused.reason, keyRefused.message))
+	}
+	w.place = placeOf(w.endpoint)
+	return refusalVerdict(refused, keyRefused)
+}
+
+// refusalVerdict says what is to happen next: nothing when a Secret's content is wrong, since the watch tells of a new
+// one; a slow look when one is missing.
+func refusalVerdict(refused ...*refusal) error {
+	var verdict error
+	for _, f := range refused {
+		switch {
+		case f != nil && f.stalled:
+			return reconcile.Stalled(f.reason, f.message)
+		case f != nil:
+			verdict = reconcile.Waiting(secretRetry)
+		}
+	}
+	return verdict
+}
+
+// asRefusal splits off what is no refusal: an error that is to be retried.
+func asRefusal(err error) (*refusal, error) {
+	var refused *refusal
+	if errors.As(err, &refused) {
+		return refused, nil
+	}
+	return nil, err
+}
+
+// endpointFrom is what the spec alone says.
+func endpointFrom(obj *v1alpha1.WebhookEndpoint) *endpoint.Endpoint {
+	s := obj.Spec
+	p := &endpoint.Endpoint{
+		Ref: endpoint.Ref{Namespace: obj.Namespace, Name: obj.Name}, UID: string(obj.UID), Generation: obj.Generation,
+		Agents: s.Agents, Timeout: seconds(s.TimeoutSeconds), MaxInFlight: int(s.MaxInFlight),
+		Retry: endpoint.Retry{MaxRetries: int(s.Retry.MaxRetries), InitialBackoff: seconds(s.Retry.InitialBackoffSeconds),
+			MaxBackoff: seconds(s.Retry.MaxBackoffSeconds), Deadline: seconds(s.Retry.DeadlineSeconds)},
+	}
+	for _, t := range s.Events {
+		p.Events = append(p.Events, event.Type(t))
+	}
+	for _, code := range s.SuccessCodes {
+		p.SuccessCodes = append(p.SuccessCodes, string(code))
+	}
+	if s.TLS != nil {
+		p.TLS.ServerName = s.TLS.ServerName
+	}
+	return p
+}
+
+func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
+
+// resolvePlace fills in URL, headers and TLS material.
+func resolvePlace(ctx context.Context, secrets *secretReader, obj *v1alpha1.WebhookEndpoint, p *endpoint.Endpoint) error {
+	text, field := obj.Spec.URL, "spec.url"
+	if from := obj.Spec.URLFrom; from != nil {
+		field = "spec.urlFrom"
+		value, err := secrets.entry(ctx, from.SecretKeyRef.Name, from.SecretKeyRef.Key, field)
 		if err != nil {
 			return err
 		}
-		if found != nil {
-			p.unresolved = found
-			return nil
+		text = strings.TrimSpace(string(value))
+	}
+	if err := checkURL(text, field); err != nil {
+		return err
+	}
+	p.URL = text
+	if err := resolveHeaders(ctx, secrets, obj.Spec.Headers, p); err != nil {
+		return err
+	}
+	return resolveTLS(ctx, secrets, obj.Spec.TLS, p)
+}
+
+func resolveHeaders(ctx context.Context, secrets *secretReader, headers []v1alpha1.Header, p *endpoint.Endpoint) error {
+	for _, h := range headers {
+		var text string
+		if h.Value != nil {
+			text = *h.Value
+		}
+		if h.ValueFrom != nil {
+			field := fmt.Sprintf("header %q", h.Name)
+			value, err := secrets.entry(ctx, h.ValueFrom.SecretKeyRef.Name, h.ValueFrom.SecretKeyRef.Key, field)
+			if err != nil {
+				return err
+			}
+			// kubectl create secret --from-file keeps the line break at the end of a file.
+			text = strings.TrimSpace(string(value))
+		}
+		if len(text) > maxHeaderValueBytes || strings.ContainsFunc(text, notVisible) {
+			return &refusal{reason: v1alpha1.ReasonInvalidHeader, stalled: true, message: fmt.Sprintf(
+				"the value of header %q has more than 8192 characters, or others than visible ASCII characters and spaces", h.Name)}
+		}
+		p.Headers = append(p.Headers, endpoint.Header{Name: h.Name, Value: text})
+	}
+	return nil
+}
+
+func notVisible(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }
+
+func resolveTLS(ctx context.Context, secrets *secretReader, spec *v1alpha1.TLSSpec, p *endpoint.Endpoint) (err error) {
+	if spec == nil {
+		return nil
+	}
+	if ref := spec.CASecretRef; ref != nil {
+		const field = "spec.tls.caSecretRef"
+		if p.TLS.CABundle, err = secrets.entry(ctx, ref.Name, ref.Key, field); err != nil {
+			return err
+		}
+		if egress.CheckTLS(endpoint.TLS{CABundle: p.TLS.CABundle}) != nil {
+			return invalidTLS(ref.Name, field, "has no certificate in PEM form under "+ref.Key)
+		}
+	}
+	if ref := spec.ClientCertificateSecretRef; ref != nil {
+		const field = "spec.tls.clientCertificateSecretRef"
+		if p.TLS.ClientCert, err = secrets.entry(ctx, ref.Name, "tls.crt", field); err != nil {
+			return err
+		}
+		if p.TLS.ClientKey, err = secrets.entry(ctx, ref.Name, "tls.key", field); err != nil {
+			return err
+		}
+		if egress.CheckTLS(endpoint.TLS{ClientCert: p.TLS.ClientCert, ClientKey: p.TLS.ClientKey}) != nil {
+			return invalidTLS(ref.Name, field, "has no certificate and key in PEM form that belong together")
 		}
 	}
 	return nil
 }
 
-func (p *pass) resolveURL(ctx context.Context) (*problem, error) {
-	from := p.object.Spec.URLFrom
-	if from == nil {
-		return nil, nil
-	}
-	value, found, err := p.secretValue(ctx, from.SecretKeyRef)
-	if found != nil || err != nil {
-		return found, err
-	}
-	url := strings.TrimSpace(string(value))
-	if egress.Host(url) == "" || strings.Contains(url, "#") || len(url) > 2048 || strings.ContainsFunc(url, unicode.IsSpace) {
-		return &problem{reason: v1alpha1.ReasonInvalidURL, message: fmt.Sprintf("entry %q of Secret %q is not an absolute https URL without user information and fragment: correct the Secret", from.SecretKeyRef.Key, from.SecretKeyRef.Name)}, nil
-	}
-	p.resolved.URL = url
-	return nil, nil
+func invalidTLS(name, field, what string) error {
+	return &refusal{reason: v1alpha1.ReasonInvalidTLS, stalled: true,
+		message: fmt.Sprintf("Secret %q, which %s refers to, %s", name, field, what)}
 }
 
-func (p *pass) resolveHeaders(ctx context.Context) (*problem, error) {
-	for _, h := range p.object.Spec.Headers {
-		header := endpoint.Header{Name: h.Name}
-		if h.Value != nil {
-			header.Value = *h.Value
-		}
-		if h.ValueFrom != nil {
-			value, found, err := p.secretValue(ctx, h.ValueFrom.SecretKeyRef)
-			if found != nil || err != nil {
-				return found, err
-			}
-			header.Value = strings.TrimSpace(string(value))
-			if strings.ContainsFunc(header.Value, unicode.IsControl) {
-				return &problem{reason: v1alpha1.ReasonInvalidHeader, message: fmt.Sprintf("entry %q of Secret %q holds control characters and cannot be a header value: correct the Secret", h.ValueFrom.SecretKeyRef.Key, h.ValueFrom.SecretKeyRef.Name)}, nil
-			}
-		}
-		p.resolved.Headers = append(p.resolved.Headers, header)
-	}
-	return nil, nil
-}
-
-func (p *pass) resolveTLS(ctx context.Context) (*problem, error) {
-	spec := p.object.Spec.TLS
-	if spec == nil {
-		return nil, nil
-	}
-	p.resolved.TLS.ServerName = spec.ServerName
-	if ref := spec.CASecretRef; ref != nil {
-		value, found, err := p.secretValue(ctx, v1alpha1.SecretKeyReference{Name: ref.Name, Key: ref.Key})
-		if found != nil || err != nil {
-			return found, err
-		}
-		p.resolved.TLS.CABundle = value
-	}
-	if ref := spec.ClientCertificateSecretRef; ref != nil {
-		secret, found, err := p.secret(ctx, ref.Name)
-		if found != nil || err != nil {
-			return found, err
-		}
-		p.resolved.TLS.ClientCert, p.resolved.TLS.ClientKey = secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey]
-		if len(p.resolved.TLS.ClientCert) == 0 {
-			return &problem{reason: v1alpha1.ReasonSecretKeyNotFound, message: fmt.Sprintf("Secret %q has no entry %q: create it with kubectl create secret tls", ref.Name, corev1.TLSCertKey)}, nil
-		}
-	}
-	if egress.CheckTLS(p.resolved.TLS) != nil {
-		return &problem{reason: v1alpha1.ReasonInvalidTLS, message: "the CA bundle or the client certificate is not valid PEM, or its key does not fit: correct the Secrets that spec.tls names"}, nil
-	}
-	return nil, nil
-}
-
-func (p *pass) secretValue(ctx context.Context, ref v1alpha1.SecretKeyReference) ([]byte, *problem, error) {
-	secret, found, err := p.secret(ctx, ref.Name)
-	if found != nil || err != nil {
-		return nil, found, err
-	}
-	value, ok := secret.Data[ref.Key]
-	if !ok || len(value) == 0 {
-		return nil, &problem{reason: v1alpha1.ReasonSecretKeyNotFound, message: fmt.Sprintf("Secret %q has no entry %q: add it or correct the reference", ref.Name, ref.Key)}, nil
-	}
-	return value, nil, nil
-}
-
-// secret reads a labelled Secret from the cache. What is not there is asked for once more, live and by metadata alone,
-// to tell a missing Secret from one without the label.
-func (p *pass) secret(ctx context.Context, name string) (*corev1.Secret, *problem, error) {
-	key := client.ObjectKey{Namespace: p.object.Namespace, Name: name}
-	secret := &corev1.Secret{}
-	err := p.reconciler.Get(ctx, key, secret)
-	if err == nil {
-		return secret, nil, nil
-	}
-	if !apierrors.IsNotFound(err) {
-		return nil, nil, err
-	}
-	there := &metav1.PartialObjectMetadata{}
-	there.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	err = p.reconciler.Live.Get(ctx, key, there)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, &problem{reason: v1alpha1.ReasonSecretNotFound, message: fmt.Sprintf("Secret %q does not exist in namespace %q: create it with the label %s=true", name, key.Namespace, v1alpha1.LabelCredentials)}, nil
-	case err != nil:
-		return nil, nil, err
-	case there.Labels[v1alpha1.LabelCredentials] == "true":
-		p.again(time.Second) // the cache is about to have it
-	}
-	return nil, &problem{reason: v1alpha1.ReasonSecretNotLabelled, message: fmt.Sprintf("Secret %q may not be used for webhooks yet: kubectl label secret %s --namespace %s %s=true", name, name, key.Namespace, v1alpha1.LabelCredentials)}, nil
-}
-
-// endpointsOfSecret maps a Secret to the endpoints that refer to it.
-func (r *WebhookEndpointReconciler) endpointsOfSecret(ctx context.Context, secret client.Object) []reconcile.Request {
-	list := &v1alpha1.WebhookEndpointList{}
-	if err := r.List(ctx, list, client.InNamespace(secret.GetNamespace())); err != nil {
-		return nil // the cache is closing
-	}
-	var requests []reconcile.Request
-	for i := range list.Items {
-		if refersTo(&list.Items[i], secret.GetName()) {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-		}
-	}
-	return requests
-}
-
-func refersTo(object *v1alpha1.WebhookEndpoint, secret string) bool {
-	spec := &object.Spec
-	if spec.URLFrom != nil && spec.URLFrom.SecretKeyRef.Name == secret || signingSecret(object) == secret {
-		return true
-	}
-	for _, h := range spec.Headers {
-		if h.ValueFrom != nil && h.ValueFrom.SecretKeyRef.Name == secret {
-			return true
-		}
-	}
-	t := spec.TLS
-	return t != nil && (t.CASecretRef != nil && t.CASecretRef.Name == secret ||
-		t.ClientCertificateSecretRef != nil && t.ClientCertificateSecretRef.Name == secret)
+func keyCondition(reason, message string) metav1.Condition {
+	return conditions.True(v1alpha1.ConditionSigningKeyReady, reason, message)
 }

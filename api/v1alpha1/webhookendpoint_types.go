@@ -5,8 +5,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// RetrySpec is the schedule of a delivery's attempts.
-// +kubebuilder:validation:XValidation:rule="self.initialBackoffSeconds <= self.maxBackoffSeconds",fieldPath=".initialBackoffSeconds",message="initialBackoffSeconds must not be more than maxBackoffSeconds: lower the one or raise the other"
+// RetrySpec is the schedule of a delivery's attempts. Its rules stand at WebhookEndpointSpec, since the API server tries
+// the rules of a struct on its default, {}, before it fills in the defaults of the fields.
 type RetrySpec struct {
 	// maxRetries is how many requests may follow the first. Default 3, so that there are at most 4 requests. 0 to 10; 0
 	// means one request and no retry. A delivery whose last retry failed is Failed, with the last attempt's outcome as
@@ -172,7 +172,8 @@ type SuccessCode string
 
 // WebhookEndpointSpec says which events go where, and how.
 // +kubebuilder:validation:XValidation:rule="has(self.url) != has(self.urlFrom)",message="set either url or urlFrom: one of them, and not both"
-// +kubebuilder:validation:XValidation:rule="self.retry.deadlineSeconds >= self.timeoutSeconds + self.retry.maxRetries * self.retry.initialBackoffSeconds",fieldPath=".retry.deadlineSeconds",messageExpression="'the deadline leaves no room for the retries: deadlineSeconds must be at least timeoutSeconds + maxRetries * initialBackoffSeconds, here ' + string(self.timeoutSeconds + self.retry.maxRetries * self.retry.initialBackoffSeconds)"
+// +kubebuilder:validation:XValidation:rule="self.retry.initialBackoffSeconds <= self.retry.maxBackoffSeconds",fieldPath=".retry.initialBackoffSeconds",message="initialBackoffSeconds must not be more than maxBackoffSeconds: lower the one or raise the other"
+// +kubebuilder:validation:XValidation:rule="self.retry.deadlineSeconds >= self.timeoutSeconds + self.retry.maxRetries * self.retry.initialBackoffSeconds",fieldPath=".retry.deadlineSeconds",message="the deadline leaves no room for the retries: deadlineSeconds must be at least timeoutSeconds + maxRetries * initialBackoffSeconds"
 type WebhookEndpointSpec struct {
 	// displayName is a descriptive name for people; nothing depends on it. At most 128 characters. Example: "Zapier — New
 	// Call to Google Sheets".
@@ -191,7 +192,7 @@ type WebhookEndpointSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/?#]*@')",message="url must not contain user information: remove what stands before the @ and send credentials as a header with valueFrom"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="url must not contain a fragment: remove the # and what follows"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\pC\\\\pZ]+$') && isURL(self) && url(self).getHostname() != ''",message="url must be an absolute URL with a host and without spaces, for example https://hooks.example.com/catch/123"
-	// +kubebuilder:validation:XValidation:rule="!isURL(self) || url(self).getPort().matches('^0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])?$')",message="url must have a port from 1 to 65535, or none for 443"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/?#]*:[0-9]+([/?#]|$)') || self.matches('^[^/]*//[^/?#]*:0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])([/?#]|$)')",message="url must have a port from 1 to 65535, or none for 443"
 	URL string `json:"url,omitempty"`
 	// urlFrom reads the URL from a Secret, for URLs that are secrets themselves. Exactly one of url and urlFrom is set.
 	// Accepted=False says what is wrong: URLSecretNotFound, URLSecretKeyNotFound, SecretNotLabelled, InvalidURL.

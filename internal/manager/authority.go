@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,7 +64,7 @@ func (a *authority) Start(ctx context.Context) error {
 		case <-ticker.C:
 			if err := a.Refresh(ctx); err != nil {
 				// The certificate in use stays good for weeks; the next hour tries again.
-				logFrom(ctx).Error(err, "refresh of the control service's CA failed")
+				logr.FromContextOrDiscard(ctx).Error(err, "refresh of the control service's CA failed")
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/garyclub/webhook-operator/internal/delivery"
@@ -109,7 +110,7 @@ func (q *fakeQueue) left() int {
 
 var errBroken = errors.New("broken")
 
-// fakeManager answers on the streams that are opened to it. answer decides for each record; nil answers at once.
+// fakeManager answers at once on the streams that are opened to it, unless it is silent.
 type fakeManager struct {
 	mu       sync.Mutex
 	away     bool
@@ -156,7 +157,13 @@ func (m *fakeManager) set(change func()) {
 func (m *fakeManager) got(stream int) []uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return append([]uint64(nil), m.received[stream]...)
+	return slices.Clone(m.received[stream])
+}
+
+func (m *fakeManager) reported() [][]delivery.Counters {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.reports)
 }
 
 func (m *fakeManager) breakStream() {

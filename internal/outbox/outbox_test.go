@@ -34,6 +34,12 @@ func startMeasured(t *testing.T, q *fakeQueue, m *fakeManager, r prometheus.Regi
 	return b
 }
 
+// advance lets the bubble's clock run on, and waits for what that leads to.
+func advance(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 func stop(t *testing.T, b *Outbox) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -105,8 +111,7 @@ func TestAfterABreakTheOldestUnansweredComesFirst(t *testing.T) {
 		synctest.Wait()
 		m.set(func() { m.silent = false })
 		m.breakStream()
-		time.Sleep(time.Second) // of the fake clock
-		synctest.Wait()
+		advance(time.Second)
 		if got, want := m.got(1), []uint64{2, 3, 5}; !slices.Equal(got, want) {
 			t.Errorf("second stream carried %v, want %v", got, want)
 		}
@@ -126,8 +131,7 @@ func TestAFailedRemovalSendsAgain(t *testing.T) {
 		q.mu.Lock()
 		q.failAck = nil
 		q.mu.Unlock()
-		time.Sleep(time.Second)
-		synctest.Wait()
+		advance(time.Second)
 		if q.left() != 0 || len(m.got(1)) != 1 {
 			t.Errorf("left %d, second stream carried %v", q.left(), m.got(1))
 		}
@@ -141,32 +145,29 @@ func TestCountersInFullThenChangedOnesAtIntervals(t *testing.T) {
 		q.count("a", 1)
 		q.count("b", 1)
 		b := start(t, q, m)
-		if len(m.reports) != 1 || len(m.reports[0]) != 2 {
-			t.Fatalf("first report %v, want both endpoints", m.reports)
+		if len(m.reported()) != 1 || len(m.reported()[0]) != 2 {
+			t.Fatalf("first report %v, want both endpoints", m.reported())
 		}
 		for i := range 10 {
 			q.count("a", int64(2+i))
-			time.Sleep(countersInterval / 20)
+			advance(countersInterval / 20)
 		}
 		synctest.Wait()
-		if len(m.reports) != 1 {
-			t.Errorf("%d reports within an interval, want 1", len(m.reports))
+		if len(m.reported()) != 1 {
+			t.Errorf("%d reports within an interval, want 1", len(m.reported()))
 		}
-		time.Sleep(countersInterval)
-		synctest.Wait()
-		if len(m.reports) != 2 || len(m.reports[1]) != 1 || m.reports[1][0].Succeeded != 11 {
-			t.Fatalf("reports %v, want a second one of the changed endpoint", m.reports)
+		advance(countersInterval)
+		if len(m.reported()) != 2 || len(m.reported()[1]) != 1 || m.reported()[1][0].Succeeded != 11 {
+			t.Fatalf("reports %v, want a second one of the changed endpoint", m.reported())
 		}
-		time.Sleep(10 * countersInterval)
-		synctest.Wait()
-		if len(m.reports) != 2 {
+		advance(10 * countersInterval)
+		if len(m.reported()) != 2 {
 			t.Error("unchanged counters were reported again")
 		}
 		m.breakStream()
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(m.reports) != 3 || len(m.reports[2]) != 2 {
-			t.Errorf("reports after a break %v, want all endpoints again", m.reports)
+		advance(time.Second)
+		if len(m.reported()) != 3 || len(m.reported()[2]) != 2 {
+			t.Errorf("reports after a break %v, want all endpoints again", m.reported())
 		}
 		stop(t, b)
 	})
@@ -182,8 +183,8 @@ func TestStopReportsTheRest(t *testing.T) {
 		if q.left() != 0 {
 			t.Errorf("%d records left", q.left())
 		}
-		if len(m.reports) != 1 || m.reports[0][0].Succeeded != 1 {
-			t.Errorf("reports %v, want the last counters", m.reports)
+		if len(m.reported()) != 1 || m.reported()[0][0].Succeeded != 1 {
+			t.Errorf("reports %v, want the last counters", m.reported())
 		}
 		stop(t, b) // may be repeated
 	})
@@ -218,15 +219,14 @@ func TestAManagerThatComesBackIsFound(t *testing.T) {
 		q, m := newFakeQueue(), &fakeManager{away: true}
 		q.add(1)
 		b := start(t, q, m)
-		time.Sleep(10 * time.Minute)
+		advance(10 * time.Minute)
 		m.mu.Lock()
 		if m.opened < 20 || m.opened > 200 {
 			t.Errorf("%d streams opened in 10 minutes: want a backoff with a limit", m.opened)
 		}
 		m.away = false
 		m.mu.Unlock()
-		time.Sleep(2 * maxWait)
-		synctest.Wait()
+		advance(2 * maxWait)
 		if q.left() != 0 {
 			t.Error("the record was not sent")
 		}

@@ -6,6 +6,7 @@ package pebble
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -251,28 +252,27 @@ func TestDueTimeIsClampedAfterTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-func TestDeletedDataThatFillsTheDiskIsReclaimed(t *testing.T) {
+func TestFilesThatFillTheDiskShrinkAgain(t *testing.T) {
 	clock := queuetest.NewClock()
 	d := newDisk(t, queuetest.Limits{Clock: clock}).(*disk)
-	d.opt.DiskBytes = 4 << 20
+	d.opt.DiskBytes = 32 << 20
 	q := d.Open(t)
 	defer func() { _ = q.Close() }()
-	payload := make([]byte, 64<<10)
-	for i := range payload {
-		payload[i] = byte(i * i >> 3)
-	}
-	full := false
-	for range 1000 {
+	payload := make([]byte, 256<<10)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(payload) // not to be compressed
+	n := 0
+	for ; ; n++ {
 		clock.Advance(time.Second)
 		_, err := q.Append(t.Context(), []queue.Item{queuetest.Item(clock.Now(), string(payload), queuetest.Endpoint("a"))})
 		if errors.Is(err, queue.ErrFull) {
-			full = true
 			break
 		}
-		mustSettle(t, q, clock.Now(), delivery.OutcomeDelivered)
+		if err != nil || n == 1000 {
+			t.Fatalf("after %d events: %v, want ErrFull", n, err)
+		}
 	}
-	if !full {
-		t.Fatal("the files grew without end")
+	for range n {
+		mustSettle(t, q, clock.Now(), delivery.OutcomeDelivered)
 	}
 	for limit := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
 		clock.Advance(time.Second)

@@ -1,7 +1,7 @@
 // Copyright The webhook-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package egress
 
 import (
 	"fmt"
@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// prefixes is a repeatable flag of address ranges; one value may hold several, separated by commas.
-type prefixes []netip.Prefix
+// Prefixes is a repeatable flag of address ranges; one value may hold several, separated by commas.
+type Prefixes []netip.Prefix
 
 // String is for the flag package.
-func (p *prefixes) String() string { return fmt.Sprint([]netip.Prefix(*p)) }
+func (p *Prefixes) String() string { return fmt.Sprint([]netip.Prefix(*p)) }
 
 // Set adds the ranges of one value.
-func (p *prefixes) Set(value string) error {
+func (p *Prefixes) Set(value string) error {
 	for _, text := range strings.Split(value, ",") {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {
