@@ -23,9 +23,9 @@ const (
 	// KeyCA is the entry of a CA bundle in PEM form.
 	KeyCA = "ca.crt"
 
-	// KeySigningKey and KeyPreviousSigningKey are the entries of a signing Secret: whsec_ and base64. The second is there
-	// during rotation only.
-	KeySigningKey         = "signing-key"
+	// KeySigningKey is the entry of a signing Secret that holds the key: whsec_ and base64.
+	KeySigningKey = "signing-key"
+	// KeyPreviousSigningKey is the entry of the key before, during a rotation.
 	KeyPreviousSigningKey = "previous-signing-key"
 
 	// TokenAudience is the audience of the tokens that dispatchers show to the manager.

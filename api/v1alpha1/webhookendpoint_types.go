@@ -126,11 +126,11 @@ const (
 
 // TestSpec says when a test event is sent, and which.
 type TestSpec struct {
-	// when is OnChange or OnRequest. OnChange, the default, sends a test event at creation and whenever the place where
-	// deliveries go changes, and Ready waits for it; OnRequest sends one by the annotation
-	// webhooks.gary.club/requested-test: TYPE or TYPE/TOKEN only, which both allow. Test events are real to the receiver:
-	// they carry the header webhook-test: true and a call id that begins with call_test_. TestDelivered says how the
-	// latest one went. Example: OnRequest.
+	// when is OnChange or OnRequest. Default OnChange: a test event is sent at creation and whenever the place where
+	// deliveries go changes, and Ready waits for it. OnRequest: only by the annotation webhooks.gary.club/requested-test
+	// with TYPE or TYPE/TOKEN, which works with OnChange too. Test events are real to the receiver: they carry the header
+	// webhook-test: true and a call id that begins with call_test_. TestDelivered says how the latest one went.
+	// Example: OnRequest.
 	// +optional
 	// +kubebuilder:default=OnChange
 	When TestPolicy `json:"when,omitempty"`

@@ -205,7 +205,7 @@ func TestEndpointHeaders(t *testing.T) {
 		{"twice in another case", spec("headers: [{name: X-A, value: a}, {name: x-a, value: b}]"), wantOnce},
 		{"21 of them", spec("headers: [%s]", list(21)), "must have at most 20 items"},
 	}
-	for _, name := range strings.Fields(`webhook-id Webhook-Signature WEBHOOK-TIMESTAMP webhook-test webhook-anything Host
+	for name := range strings.FieldsSeq(`webhook-id Webhook-Signature WEBHOOK-TIMESTAMP webhook-test webhook-anything Host
 		Content-Length content-type Content-Encoding Transfer-Encoding Connection Keep-Alive TE Trailer Upgrade Expect
 		Proxy-Authorization proxy-connection User-Agent Accept-Encoding traceparent Tracestate`) {
 		rows = append(rows, headerRow("reserved "+name, name, wantReserved))

@@ -16,7 +16,6 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/garyclub/webhook-operator/internal/dispatcher"
-	"github.com/garyclub/webhook-operator/internal/egress"
 )
 
 func main() { os.Exit(run()) }
@@ -52,7 +51,7 @@ func bind(f *flag.FlagSet, o *dispatcher.Options, verbosity *int) {
 	f.StringVar(&o.ManagerServerName, "manager-server-name", o.ManagerServerName, "name in the manager's certificate, when it is not the host of its address")
 	f.StringVar(&o.CAFile, "manager-ca-file", o.CAFile, "PEM file with the manager's CA; read again at each connection")
 	f.StringVar(&o.TokenFile, "token-file", o.TokenFile, "projected service account token of the audience webhooks.gary.club")
-	f.Var((*egress.Prefixes)(&o.EgressAllow), "egress-allow", "address range that is allowed although it is private or special, in CIDR form; may be repeated")
+	f.Var(&o.EgressAllow, "egress-allow", "address range that is allowed although it is private or special, in CIDR form; may be repeated")
 	f.StringVar(&o.EgressProxy, "egress-proxy", o.EgressProxy, "http://host:port of a CONNECT proxy with a fixed address; empty for direct connections")
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "attempts in flight over all endpoints")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "time after SIGTERM in which waiting deliveries still go out")

@@ -118,7 +118,7 @@ func (c *Client) Start(ctx context.Context) error {
 		took, err := c.stream(ctx)
 		c.setConnected(false)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // being stopped is no failure
 		}
 		if took {
 			limit = firstWait

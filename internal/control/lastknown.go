@@ -35,7 +35,7 @@ const (
 	maxLastKnownBytes = 256 << 20
 )
 
-// ErrDamaged: the file of the last known endpoints cannot be read. The dispatcher goes on without it.
+// ErrDamaged says that the file of the last known endpoints cannot be read. The dispatcher goes on without it.
 var ErrDamaged = errors.New("the file of the last known endpoints is damaged")
 
 // SaveLastKnown puts the endpoints in place of what the file holds. After a crash it holds the one or the other.

@@ -81,7 +81,7 @@ func (s *Stage) Start(ctx context.Context) {
 	s.attempts, s.cut = context.WithCancel(context.WithoutCancel(ctx))
 	leasing, stop := context.WithCancel(s.attempts)
 	s.stopLeasing = stop
-	go s.lease(leasing)
+	go s.lease(leasing) //nolint:contextcheck // the end that ctx asks for is graceful: Stop cuts it off
 }
 
 // Stop leases nothing more and waits for the attempts in flight. When ctx ends first they are cut off and given back
@@ -127,7 +127,7 @@ func (s *Stage) lease(ctx context.Context) {
 		lease, err := s.Queue.Lease(ctx, s.gate.Admit)
 		switch {
 		case err == nil && ctx.Err() == nil:
-			s.running.Go(func() { s.run(lease) })
+			s.running.Go(func() { s.run(lease) }) //nolint:contextcheck // see Start
 		case err == nil:
 			s.giveBack(lease)
 		case ctx.Err() == nil:

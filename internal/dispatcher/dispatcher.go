@@ -74,7 +74,7 @@ func New(ctx context.Context, o Options) (*Dispatcher, error) {
 		return nil, fmt.Errorf("make the queue's folder: %w", err)
 	}
 	now := steadyClock()
-	q, err := pebble.Open(pebble.Options{Dir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
+	q, err := pebble.Open(pebble.Options{ //nolint:contextcheck // the queue lives until Close, not as long as a contextDir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
 		ReserveBytes: uint64(o.ReserveBytes), Now: now, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)

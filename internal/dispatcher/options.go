@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/garyclub/webhook-operator/internal/egress"
 )
 
 // Options are the dispatcher's settings.
@@ -30,7 +32,7 @@ type Options struct {
 	CAFile            string
 	TokenFile         string
 	// EgressAllow are ranges allowed although they are special; EgressProxy is a CONNECT proxy.
-	EgressAllow []netip.Prefix
+	EgressAllow egress.Prefixes
 	EgressProxy string
 	// MaxInFlight bounds the attempts under way over all endpoints.
 	MaxInFlight int

@@ -18,8 +18,7 @@ import (
 // classify turns whatever the network said into one of the errors above. The text of err is dropped: it may quote the
 // URL, or what the receiver sent.
 func classify(ctx context.Context, err error) *Error {
-	var known *Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*Error](err); ok {
 		return known
 	}
 	switch {

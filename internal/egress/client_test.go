@@ -5,15 +5,10 @@ package egress
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,56 +83,6 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		if n := target.Connections(); n != 0 {
 			t.Errorf("%d: the redirect's target saw %d connections", code, n)
 		}
-	}
-}
-
-func TestConnectionsAreReused(t *testing.T) {
-	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
-		t.Run(protocol, func(t *testing.T) {
-			var opened, wrong atomic.Int64
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Proto != protocol {
-					wrong.Add(1)
-				}
-				_, _ = w.Write([]byte("thank you"))
-			}))
-			server.EnableHTTP2 = protocol == "HTTP/2.0"
-			server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Leaf([]string{"127.0.0.1"})}}
-			server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-				if s == http.StateNew {
-					opened.Add(1)
-				}
-			}
-			server.StartTLS()
-			defer server.Close()
-			c, p := client(t), to(server.URL)
-			for range 200 {
-				if _, failure := post(t, c, p, 5*time.Second); failure != nil {
-					t.Fatal(failure)
-				}
-			}
-			if n := opened.Load(); n != 1 {
-				t.Errorf("200 requests one after the other opened %d connections", n)
-			}
-			const workers = 64
-			var all sync.WaitGroup
-			for range workers {
-				all.Go(func() {
-					for range 20 {
-						if _, failure := post(t, c, p, 20*time.Second); failure != nil {
-							t.Error(failure)
-						}
-					}
-				})
-			}
-			all.Wait()
-			if n := opened.Load(); n > workers {
-				t.Errorf("%d requests at a time opened %d connections", workers, n)
-			}
-			if n := wrong.Load(); n != 0 {
-				t.Errorf("%d requests did not come by %s", n, protocol)
-			}
-		})
 	}
 }
 

@@ -137,7 +137,7 @@ func tunnel(conn net.Conn, address string) error {
 	}
 	// A proxy sends nothing after its answer before the client speaks, so the reader holds nothing back.
 	reader := bufio.NewReaderSize(io.LimitReader(conn, maxHeaderBytes), 4096)
-	answer, err := http.ReadResponse(reader, request)
+	answer, err := http.ReadResponse(reader, request) //nolint:bodyclose // the answer to CONNECT has no body: what follows is the tunnel
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (p *Prefixes) String() string { return fmt.Sprint([]netip.Prefix(*p)) }
 
 // Set adds the ranges of one value.
 func (p *Prefixes) Set(value string) error {
-	for _, text := range strings.Split(value, ",") {
+	for text := range strings.SplitSeq(value, ",") {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {
 			return fmt.Errorf("%q is no address range such as 10.1.0.0/16", text)

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,7 +104,7 @@ func (f form) split(body []byte) ([][]byte, *problem) {
 	for line := range bytes.SplitSeq(body, []byte("\n")) {
 		// Without room behind it: nobody can append into the next event.
 		line = bytes.TrimSuffix(line, []byte("\r"))
-		lines = append(lines, line[:len(line):len(line)])
+		lines = append(lines, slices.Clip(line))
 	}
 	return lines, nil
 }

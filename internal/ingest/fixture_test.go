@@ -5,6 +5,7 @@ package ingest
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -126,9 +127,7 @@ func (f *fixture) do(t testing.TB, q request) *httptest.ResponseRecorder {
 	if q.contentType != "-" {
 		r.Header.Set("Content-Type", q.contentType)
 	}
-	for name, values := range q.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, q.header)
 	w := httptest.NewRecorder()
 	f.server.ServeHTTP(w, r)
 	if got := w.Header().Get("Cache-Control"); got != "no-store" {
