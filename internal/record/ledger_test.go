@@ -1,0 +1,280 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/garyclub/webhook-operator/internal/delivery"
+	"github.com/garyclub/webhook-operator/internal/endpoint"
+)
+
+func newLedger(t *testing.T, w *world) *Ledger {
+	t.Helper()
+	l, err := NewLedger(LedgerOptions{Client: w, Reader: w, Namespace: "webhook-system"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Stop(context.Background()) }) // ends those that no test has started
+	return l
+}
+
+// ledgerTest runs a test with a running ledger, on synctest's clock.
+func ledgerTest(t *testing.T, w *world, test func(t *testing.T, l *Ledger)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t, w)
+		if err := l.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if err := l.Start(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		}()
+		test(t, l)
+		if err := l.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func counted(succeeded, failed, pending int64) delivery.Counters {
+	return delivery.Counters{UID: "uid-a", Ref: endpoint.Ref{Namespace: testNamespace, Name: "a"},
+		Succeeded: succeeded, Failed: failed, Pending: pending}
+}
+
+func report(t *testing.T, l *Ledger, queueID string, c ...delivery.Counters) *atomic.Int64 {
+	t.Helper()
+	var done atomic.Int64
+	if err := l.Count(t.Context(), testNamespace, queueID, c, func() { done.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	return &done
+}
+
+func wantTotals(t *testing.T, l *Ledger, want Totals) {
+	t.Helper()
+	if got, _ := l.Totals(testNamespace, "uid-a"); !reflect.DeepEqual(got, want) {
+		t.Errorf("totals are %+v, want %+v", got, want)
+	}
+}
+
+func TestNothingIsShownOrAcknowledgedBeforeItIsWritten(t *testing.T) {
+	w := newWorld()
+	var changes atomic.Int64
+	ledgerTest(t, w, func(t *testing.T, l *Ledger) {
+		l.o.OnChange = func(endpoint.Ref) { changes.Add(1) }
+		done := report(t, l, "q1", counted(5, 1, 2))
+		time.Sleep(3 * time.Second)
+		if _, known := l.Totals(testNamespace, "uid-a"); known || done.Load() != 0 {
+			t.Error("shown or acknowledged before it was written")
+		}
+		again := report(t, l, "q1", counted(6, 1, 1))
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		wantTotals(t, l, Totals{Succeeded: 6, Failed: 1, Pending: 1})
+		if n := len(w.written()); done.Load() != 1 || again.Load() != 1 || n != 1 || changes.Load() != 1 {
+			t.Errorf("acknowledged %d and %d times, %d writes, %d changes", done.Load(), again.Load(), n, changes.Load())
+		}
+		same := report(t, l, "q1", counted(6, 1, 1))
+		synctest.Wait()
+		if same.Load() != 1 {
+			t.Error("a report that says nothing new waits")
+		}
+	})
+}
+
+func TestCountersNeverGoBackwards(t *testing.T) {
+	w := newWorld()
+	first, second := counted(5, 2, 4), counted(3, 3, 0)
+	first.LastSuccess, first.Gone = epoch, "g1"
+	second.LastSuccess, second.Gone = epoch.Add(-time.Hour), "g2"
+	ledgerTest(t, w, func(t *testing.T, l *Ledger) {
+		report(t, l, "q1", first)
+		time.Sleep(10 * time.Second)
+		report(t, l, "q1", second)
+		report(t, l, "q2", counted(10, 0, 1))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		wantTotals(t, l, Totals{Succeeded: 15, Failed: 3, Pending: 1, LastSuccess: epoch, Gone: []string{"g2"}})
+	})
+	ledgerTest(t, w, func(t *testing.T, l *Ledger) { // the next leader
+		wantTotals(t, l, Totals{Succeeded: 15, Failed: 3, Pending: 1, LastSuccess: epoch, Gone: []string{"g2"}})
+	})
+}
+
+func TestTwoLeadersAtOnceLoseNothing(t *testing.T) {
+	w := newWorld()
+	ledgerTest(t, w, func(t *testing.T, old *Ledger) {
+		report(t, old, "q1", counted(1, 0, 9))
+		time.Sleep(10 * time.Second)
+		next := newLedger(t, w)
+		if err := next.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		report(t, next, "q1", counted(7, 0, 1))
+		if err := next.flush(t.Context(), bookKey{testNamespace, "q1"}); err != nil {
+			t.Fatal(err)
+		}
+		late := report(t, old, "q1", counted(4, 2, 5))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if late.Load() != 1 {
+			t.Error("the late report was not acknowledged")
+		}
+		third := newLedger(t, w)
+		if err := third.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := third.Totals(testNamespace, "uid-a")
+		if got.Succeeded != 7 || got.Failed != 2 {
+			t.Errorf("totals are %+v", got)
+		}
+	})
+}
+
+func TestAWriteThatFailsIsRepeated(t *testing.T) {
+	w, refused := newWorld(), 0
+	w.refuse = func(string) error {
+		if refused++; refused > 4 {
+			return nil
+		}
+		return errors.New("connection refused")
+	}
+	ledgerTest(t, w, func(t *testing.T, l *Ledger) {
+		done := report(t, l, "q1", counted(5, 1, 2))
+		time.Sleep(5500 * time.Millisecond)
+		report(t, l, "q1", counted(6, 1, 2))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantTotals(t, l, Totals{Succeeded: 6, Failed: 1, Pending: 2})
+		if done.Load() != 1 {
+			t.Errorf("acknowledged %d times", done.Load())
+		}
+	})
+}
+
+func TestAQueueIsLostExactlyOnce(t *testing.T) {
+	w := newWorld()
+	ledgerTest(t, w, func(t *testing.T, l *Ledger) {
+		report(t, l, "q1", counted(5, 1, 3))
+		report(t, l, "q2", counted(0, 0, 1))
+		time.Sleep(10 * time.Second)
+		if !l.Lose(testNamespace, "q1") || !l.Lose(testNamespace, "q1") || l.Lose("other", "q1") {
+			t.Error("the wrong queue was lost")
+		}
+		time.Sleep(10 * time.Second)
+		l.Lose(testNamespace, "q1")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		wantTotals(t, l, Totals{Succeeded: 5, Failed: 1, Pending: 1, Lost: 3})
+	})
+	ledgerTest(t, w, func(t *testing.T, l *Ledger) { // the next leader says it again
+		l.Lose(testNamespace, "q1")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		wantTotals(t, l, Totals{Succeeded: 5, Failed: 1, Pending: 1, Lost: 3})
+		report(t, l, "q1", counted(6, 1, 2)) // it lives after all
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		wantTotals(t, l, Totals{Succeeded: 6, Failed: 1, Pending: 3, Lost: 3})
+	})
+}
+
+func TestNamespacesDoNotReachEachOther(t *testing.T) {
+	w := newWorld()
+	ledgerTest(t, w, func(t *testing.T, l *Ledger) {
+		report(t, l, "q1", counted(5, 1, 3))
+		forged := counted(1_000_000, 0, 0)
+		if err := l.Count(t.Context(), "mallory", "q1", []delivery.Counters{forged}, func() {}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		wantTotals(t, l, Totals{Succeeded: 5, Failed: 1, Pending: 3})
+	})
+}
+
+func TestAPageIsBounded(t *testing.T) {
+	l := newLedger(t, newWorld())
+	if err := l.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var all []delivery.Counters
+	for i := range 10_000 {
+		c := counted(int64(i), 0, 0)
+		c.UID = fmt.Sprintf("uid-%d", i)
+		all = append(all, c)
+	}
+	report(t, l, "q1", all...)
+	b := l.books[testNamespace]["q1"]
+	p := b.next()
+	if n := len(p.encode()); n > maxPageBytes || len(p.tallies) < 5_000 {
+		t.Errorf("%d endpoints in %d bytes", len(p.tallies), n)
+	}
+}
+
+func TestCountBeforeLoadIsRefused(t *testing.T) {
+	l := newLedger(t, newWorld())
+	if err := l.Count(t.Context(), testNamespace, "q1", nil, func() {}); !errors.Is(err, ErrNotLoaded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func samplePage() *page {
+	return &page{namespace: testNamespace, queueID: "q1", lost: true, tallies: map[string]tally{
+		"uid-a": {name: "a", succeeded: 812, failed: 3, unrecorded: 1, pending: 4, lost: 2, lastSuccess: epoch,
+			lastFailure: epoch.Add(time.Millisecond), gone: "g"},
+		"uid-b": {name: "b"},
+	}}
+}
+
+func TestAPageIsReadAsItWasWritten(t *testing.T) {
+	got, err := decodePage(samplePage().encode())
+	if err != nil || !reflect.DeepEqual(got, samplePage()) {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	// The bytes stand in clusters: this text may only be joined by others.
+	const want = "\x01\x04acme\x02q1\x01\x02\x05uid-a\x01a\xac\x06\x03\x01\x04\x02"
+	if b := samplePage().encode(); !bytes.HasPrefix(b, []byte(want)) {
+		t.Errorf("encoded as %q", b)
+	}
+	b := samplePage().encode()
+	for i := range b {
+		b[i] ^= 0x40
+		if _, err := decodePage(b); err == nil {
+			t.Errorf("a wrong byte at %d was not noticed", i)
+		}
+		b[i] ^= 0x40
+	}
+}
+
+func FuzzDecodePage(f *testing.F) {
+	f.Add(samplePage().encode())
+	f.Add([]byte{})
+	f.Add([]byte{pageVersion, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// The checksum is made right, or hardly anything would be read.
+		if len(b) > 0 {
+			b = appendChecksum(b)
+		}
+		p, err := decodePage(b)
+		if err != nil {
+			return
+		}
+		again, err := decodePage(p.encode())
+		if err != nil || !reflect.DeepEqual(again, p) {
+			t.Errorf("%+v became %+v, %v", p, again, err)
+		}
+	})
+}

@@ -1,0 +1,110 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/garyclub/webhook-operator/internal/delivery"
+)
+
+// Why a record was left out.
+const (
+	leftOutBudget   = "budget"   // the writes of the cluster are spent, and the endpoint's bucket is empty
+	leftOutHistory  = "history"  // the endpoint has more failures waiting than its history keeps
+	leftOutActive   = "active"   // too many records of unfinished deliveries; the finished delivery is recorded
+	leftOutEndpoint = "endpoint" // the endpoint or its namespace is gone
+	leftOutInvalid  = "invalid"  // the API server refuses it
+)
+
+// Why a record was deleted.
+const (
+	deletedHistory   = "history"
+	deletedTTL       = "ttl"
+	deletedNamespace = "namespace"
+	deletedCluster   = "cluster"
+)
+
+// What went wrong with the ledger.
+const (
+	ledgerUnreadable = "unreadable"
+	ledgerTooLarge   = "too_large"
+	ledgerWrite      = "write"
+)
+
+// Metrics are the package's figures.
+type Metrics struct {
+	apiWrites  *prometheus.CounterVec
+	apiWaiting *prometheus.GaugeVec
+
+	records   *prometheus.CounterVec
+	leftOut   *prometheus.CounterVec
+	coalesced prometheus.Counter
+	waiting   prometheus.Gauge
+	errors    prometheus.Counter
+
+	deletes *prometheus.CounterVec
+	objects prometheus.Gauge
+	backlog prometheus.Gauge
+
+	ledgerWrites prometheus.Counter
+	ledgerErrors *prometheus.CounterVec
+	ledgerQueues prometheus.Gauge
+}
+
+// NewMetrics registers them, all label values at zero. A nil Registerer leaves them unregistered.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		apiWrites: counters("webhook_manager_api_writes_total",
+			"Mutating requests to the API server, by share of the write budget.", "share", shareNames()...),
+		apiWaiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "webhook_manager_api_writes_waiting",
+			Help: "Requests that wait for the write budget, by share."}, []string{"share"}),
+		records: counters("webhook_manager_records_written_total",
+			"Records written, by the state written.", "state", stateNames()...),
+		leftOut: counters("webhook_manager_records_left_out_total", "Records that were not written, by reason.",
+			"reason", leftOutBudget, leftOutHistory, leftOutActive, leftOutEndpoint, leftOutInvalid),
+		coalesced: counter("webhook_manager_records_coalesced_total", "States that a newer one replaced before they were written."),
+		waiting:   gauge("webhook_manager_records_waiting", "Reported states that were not answered yet."),
+		errors:    counter("webhook_manager_record_errors_total", "Writes of records that failed and are repeated."),
+		deletes: counters("webhook_manager_records_deleted_total", "Records deleted, by the limit that they were over.",
+			"reason", deletedHistory, deletedTTL, deletedNamespace, deletedCluster),
+		objects:      gauge("webhook_manager_records", "Records in the cluster."),
+		backlog:      gauge("webhook_manager_records_deleting", "Records that wait for their deletion."),
+		ledgerWrites: counter("webhook_manager_ledger_writes_total", "Writes of counters."),
+		ledgerErrors: counters("webhook_manager_ledger_errors_total", "Failures of the ledger, by reason.",
+			"reason", ledgerUnreadable, ledgerTooLarge, ledgerWrite),
+		ledgerQueues: gauge("webhook_manager_ledger_queues", "Queues with counters in the ledger."),
+	}
+	for _, s := range shareNames() {
+		m.apiWaiting.WithLabelValues(s)
+	}
+	if r != nil {
+		r.MustRegister(m.apiWrites, m.apiWaiting, m.records, m.leftOut, m.coalesced, m.waiting, m.errors,
+			m.deletes, m.objects, m.backlog, m.ledgerWrites, m.ledgerErrors, m.ledgerQueues)
+	}
+	return m
+}
+
+func stateNames() (all []string) {
+	for _, s := range []delivery.State{delivery.Pending, delivery.Retrying, delivery.Delivered, delivery.Failed} {
+		all = append(all, s.String())
+	}
+	return all
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func counters(name, help, label string, values ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	for _, value := range values {
+		v.WithLabelValues(value)
+	}
+	return v
+}
