@@ -4,7 +4,7 @@
 package v1alpha1
 
 // The conditions of a WebhookEndpoint. Reconciling and Stalled follow kstatus: they are present only while true, and
-// never both. Stalled has the reason of the condition that it comes from.
+// never both; they have the reason of Ready.
 const (
 	// ConditionReady summarises: accepted, signed, and answered since the last change.
 	ConditionReady = "Ready"
@@ -27,20 +27,17 @@ const (
 // the retries are used up, its reason is the outcome of the last attempt, which says more than that they are used up.
 const ConditionSucceeded = "Succeeded"
 
-// Reasons of Ready.
+// Reasons of Ready, beside Gone.
 const (
 	ReasonReady                 = "Ready"                 // Ready=True
 	ReasonSuspended             = "Suspended"             // Ready=False, Delivering=False: spec.suspend
-	ReasonNotAccepted           = "NotAccepted"           // Ready=False: see Accepted
+	ReasonNotAccepted           = "NotAccepted"           // Ready=False: see Accepted; Ready=Unknown: the latest change could not be looked at yet
 	ReasonSigningKeyMissing     = "SigningKeyMissing"     // Ready=False: see SigningKeyReady
 	ReasonTestPending           = "TestPending"           // Ready=False: the test event is on its way
 	ReasonTestFailed            = "TestFailed"            // Ready=False: see TestDelivered; deliveries go on
 	ReasonNoSuccessYet          = "NoSuccessYet"          // Ready=False: nothing succeeded since the last change, and no test is under way
 	ReasonWaitingForDispatchers = "WaitingForDispatchers" // Ready=False: dispatchers take the new revision
 )
-
-// ReasonProgressing is the reason of Reconciling=True.
-const ReasonProgressing = "Progressing"
 
 // Reasons of Accepted. Deliveries are held where nothing can be sent or nothing may be; otherwise they are attempted,
 // since the receiver may mend it, and fail by their own retries and deadline.
@@ -52,7 +49,7 @@ const (
 	ReasonURLSecretKeyNotFound = "URLSecretKeyNotFound" // Accepted=False: the Secret of spec.urlFrom lacks the entry; held
 	ReasonSecretNotFound       = "SecretNotFound"       // Accepted=False: a Secret of headers or tls; SigningKeyReady=False; held
 	ReasonSecretNotLabelled    = "SecretNotLabelled"    // Accepted=False: any Secret but the signing key's; SigningKeyReady=False; held
-	ReasonSecretKeyNotFound    = "SecretKeyNotFound"    // Accepted=False: a Secret of headers or tls lacks the entry; held
+	ReasonSecretKeyNotFound    = "SecretKeyNotFound"    // Accepted=False: a Secret of headers or tls lacks the entry; SigningKeyReady=False; held
 	ReasonInvalidHeader        = "InvalidHeader"        // Accepted=False: a header value in a Secret has control characters; held
 	ReasonInvalidTLS           = "InvalidTLS"           // Accepted=False: CA bundle or client certificate cannot be read; held
 	ReasonAddressRefused       = "AddressRefused"       // Accepted=False, TestDelivered=False, Succeeded=False: a private or special address; held
@@ -62,8 +59,7 @@ const (
 	ReasonTLSFailed            = "TLSFailed"            // Accepted=False, TestDelivered=False, Succeeded=False: the handshake failed otherwise; attempted
 )
 
-// Reasons of SigningKeyReady, beside SecretNotFound and SecretNotLabelled. A Secret without the entry signing-key is
-// InvalidSigningKey too.
+// Reasons of SigningKeyReady, beside SecretNotFound, SecretNotLabelled and SecretKeyNotFound.
 const (
 	ReasonGenerated         = "Generated"         // SigningKeyReady=True: the manager made the key
 	ReasonReferenced        = "Referenced"        // SigningKeyReady=True: spec.signing.secretRef
@@ -75,7 +71,7 @@ const (
 	ReasonDelivered   = "Delivered"   // TestDelivered=True, Succeeded=True
 	ReasonRejected    = "Rejected"    // TestDelivered=False, Succeeded=False: an answer that is no success, redirects included
 	ReasonThrottled   = "Throttled"   // TestDelivered=False, Succeeded=False: 429, or 503 with Retry-After
-	ReasonGone        = "Gone"        // TestDelivered=False, Succeeded=False: 410; Delivering=False: held until a change or a good test
+	ReasonGone        = "Gone"        // TestDelivered=False, Succeeded=False: 410; Ready=False, Delivering=False: held until a change or a good test
 	ReasonTimedOut    = "TimedOut"    // TestDelivered=False, Succeeded=False: no whole answer within timeoutSeconds
 	ReasonUnreachable = "Unreachable" // TestDelivered=False, Succeeded=False: no connection, or it broke
 	ReasonInterrupted = "Interrupted" // TestDelivered=False, Succeeded=False: our own process ended during the request
@@ -104,5 +100,6 @@ const (
 	ReasonDeadlineExceeded = "DeadlineExceeded" // Succeeded=False: spec.retry.deadlineSeconds has passed, or would before the next attempt
 	ReasonQueueFull        = "QueueFull"        // Succeeded=False: the endpoint's share of the queue was full
 	ReasonQueueLost        = "QueueLost"        // Succeeded=False: the queue's disk is gone
+	ReasonFailed           = "Failed"           // Succeeded=False: for a reason that the manager's version does not know
 	ReasonEndpointDeleted  = "EndpointDeleted"  // Succeeded=False: the endpoint was deleted and did not come back
 )

@@ -55,8 +55,8 @@ type SigningSpec struct {
 	// secretRef names a Secret with the signing key under signing-key: whsec_ and the base64 of 24 to 64 random bytes.
 	// During a rotation the key before stands under previous-signing-key, and each request carries both signatures.
 	// Absent by default: the manager makes a key, in the Secret that status.signing.secretName names. While
-	// SigningKeyReady=False (SecretNotFound, SecretNotLabelled, InvalidSigningKey) deliveries wait. Example:
-	// {name: zapier-signing}.
+	// SigningKeyReady=False (SecretNotFound, SecretNotLabelled, SecretKeyNotFound, InvalidSigningKey) deliveries wait.
+	// Example: {name: zapier-signing}.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
 	// deletionPolicy says whether a key that the manager made outlives the endpoint (Retain) or goes with it (Delete).

@@ -1,0 +1,73 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/garyclub/webhook-operator/api/v1alpha1"
+	"github.com/garyclub/webhook-operator/internal/conditions"
+	"github.com/garyclub/webhook-operator/internal/endpoint"
+)
+
+// deliveries owns Delivering and status.deliveries.
+func (r *WebhookEndpointReconciler) deliveries(_ context.Context, w *work) error {
+	if w.obj.Status.Deliveries == nil {
+		w.obj.Status.Deliveries = &v1alpha1.DeliveriesStatus{}
+	}
+	if w.known {
+		count(w.obj.Status.Deliveries, w.totals)
+	}
+	w.set(delivering(w.endpoint.Hold, w.obj.Status.Deliveries))
+	return nil
+}
+
+// count takes the totals over. None but pending goes backwards: a ledger that was restored from an older state shows
+// what is shown already until it has caught up.
+func count(d *v1alpha1.DeliveriesStatus, t Totals) {
+	d.Succeeded = max(d.Succeeded, t.Succeeded)
+	d.Failed = max(d.Failed, t.Failed)
+	d.Lost = max(d.Lost, t.Lost)
+	d.Unrecorded = max(d.Unrecorded, t.Unrecorded)
+	d.Pending = max(t.Pending, 0)
+	d.LastSuccessTime = later(d.LastSuccessTime, t.LastSuccess)
+	d.LastFailureTime = later(d.LastFailureTime, t.LastFailure)
+}
+
+// later keeps whole seconds, as the API does: otherwise each reconciliation would find a difference to write.
+func later(known *metav1.Time, reported time.Time) *metav1.Time {
+	reported = reported.UTC().Truncate(time.Second)
+	if reported.Unix() <= 0 || known != nil && !reported.After(known.Time) {
+		return known
+	}
+	t := metav1.NewTime(reported)
+	return &t
+}
+
+// delivering is the pure judgement of what the dispatchers report.
+func delivering(hold endpoint.Hold, d *v1alpha1.DeliveriesStatus) metav1.Condition {
+	const kind = v1alpha1.ConditionDelivering
+	switch hold {
+	case endpoint.HoldSuspended:
+		return conditions.False(kind, v1alpha1.ReasonSuspended, "spec.suspend is true: deliveries wait until it is false, or their deadline")
+	case endpoint.HoldGone:
+		return conditions.False(kind, v1alpha1.ReasonGone, goneMessage)
+	case endpoint.HoldUnresolved, endpoint.HoldAddressRefused:
+		return conditions.False(kind, v1alpha1.ReasonHeld, "deliveries wait, see Accepted")
+	case endpoint.HoldSigningKeyMissing:
+		return conditions.False(kind, v1alpha1.ReasonHeld, "deliveries wait, see SigningKeyReady")
+	}
+	switch {
+	case d.LastSuccessTime == nil && d.LastFailureTime == nil:
+		return conditions.Unknown(kind, v1alpha1.ReasonNoDeliveriesYet, "no delivery has ended yet")
+	case d.LastSuccessTime == nil || d.LastFailureTime != nil && d.LastFailureTime.After(d.LastSuccessTime.Time):
+		return conditions.False(kind, v1alpha1.ReasonFailing, "the latest delivery failed for good: see its DeliveryAttempt")
+	}
+	return conditions.True(kind, v1alpha1.ReasonDelivering, "the latest delivery succeeded")
+}
+
+const goneMessage = "the receiver answered 410 Gone: deliveries wait until the spec or the URL changes, or a requested test event succeeds"

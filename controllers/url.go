@@ -1,0 +1,55 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/garyclub/webhook-operator/api/v1alpha1"
+)
+
+const (
+	maxURLBytes  = 2048
+	maxHostBytes = 253
+)
+
+// checkURL judges a URL by the rules that admission applies to spec.url, for one that comes from a Secret, and bounds
+// the host for both. The message says the rule and nothing of the URL.
+func checkURL(text, field string) error {
+	invalid := func(rule string) error {
+		return &refusal{reason: v1alpha1.ReasonInvalidURL, message: "the URL of " + field + " " + rule, stalled: true}
+	}
+	switch {
+	case text == "":
+		return invalid("is empty")
+	case len(text) > maxURLBytes:
+		return invalid("is longer than 2048 characters")
+	case !strings.HasPrefix(text, "https://"):
+		return invalid("must begin with https://, since call data is never sent unencrypted")
+	case strings.Contains(text, "#"):
+		return invalid("must not contain a fragment: remove the # and what follows")
+	case !utf8.ValidString(text), strings.ContainsFunc(text, notInURL):
+		return invalid("must not contain spaces, line breaks or other control characters")
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
+		return invalid("must be an absolute URL with a host, for example https://hooks.example.com/catch/1")
+	case u.User != nil:
+		return invalid("must not contain user information: send credentials as a header with valueFrom")
+	case len(u.Hostname()) > maxHostBytes:
+		return invalid("has a host name of more than 253 characters")
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return invalid("must have a port from 1 to 65535, or none for 443")
+	}
+	return nil
+}
+
+// notInURL is what the API's rule calls a control character or a separator.
+func notInURL(r rune) bool { return unicode.In(r, unicode.C, unicode.Z) }
