@@ -98,7 +98,7 @@ func parse(text string) (*url.URL, error) {
 		return nil, ErrURL
 	}
 	if strings.ContainsFunc(target.Host, func(r rune) bool { return r > unicode.MaxASCII }) {
-		return nil, ErrHostForm // net/http would turn it into another name than the one that Inspect judges
+		return nil, ErrURL // net/http would turn it into another name than the one that Inspect judges
 	}
 	target.Fragment, target.RawFragment = "", ""
 	return target, nil

@@ -19,8 +19,7 @@ var (
 	ErrTLSMaterial    = &Error{Outcome: delivery.OutcomeTLSFailed, Message: "the endpoint's CA bundle or client certificate cannot be read"}
 	ErrClientCert     = &Error{Outcome: delivery.OutcomeTLSFailed, Message: "the receiver refused the client certificate, or asks for one"}
 	ErrHeader         = &Error{Outcome: delivery.OutcomeRejected, Message: "a header of the endpoint cannot be sent: its name or value has a character that HTTP forbids"}
-	ErrHostForm       = &Error{Outcome: delivery.OutcomeAddressRefused, Message: "the URL's host name is not in ASCII: write an international name in its xn-- form"}
-	ErrURL            = &Error{Outcome: delivery.OutcomeAddressRefused, Message: "the URL is not an absolute https URL without user information"}
+	ErrURL            = &Error{Outcome: delivery.OutcomeAddressRefused, Message: "the URL is not an absolute https URL without user information and with an ASCII host (xn-- for an international name)"}
 	ErrDNS            = &Error{Outcome: delivery.OutcomeUnreachable, Message: "the host name could not be looked up in DNS"}
 	ErrRefused        = &Error{Outcome: delivery.OutcomeUnreachable, Message: "the connection was refused"}
 	ErrReset          = &Error{Outcome: delivery.OutcomeUnreachable, Message: "the connection was closed before the answer was complete"}

@@ -127,6 +127,7 @@ func TestFloodsAreCutOff(t *testing.T) {
 func TestTimeoutCoversEverything(t *testing.T) {
 	wait := func(conn io.Reader) { _, _ = io.Copy(io.Discard, conn) }
 	left := make(chan struct{}, 1)
+	c := client(t) // not closed before the end, which would end what hangs
 	for name, p := range map[string]*endpoint.Endpoint{
 		"no handshake": hostile(t, func(conn net.Conn) {
 			wait(conn)
@@ -148,7 +149,7 @@ func TestTimeoutCoversEverything(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()
-			_, failure := post(t, client(t), p, 200*time.Millisecond)
+			_, failure := post(t, c, p, 200*time.Millisecond)
 			if !errors.Is(failure, ErrTimedOut) {
 				t.Errorf("post fails with %v, want %v", failure, ErrTimedOut)
 			}
