@@ -74,8 +74,9 @@ func New(ctx context.Context, o Options) (*Dispatcher, error) {
 		return nil, fmt.Errorf("make the queue's folder: %w", err)
 	}
 	now := steadyClock()
-	q, err := pebble.Open(pebble.Options{ //nolint:contextcheck // the queue lives until Close, not as long as a contextDir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
-		ReserveBytes: uint64(o.ReserveBytes), Now: now, Log: log})
+	//nolint:contextcheck // the queue lives until Close, not as long as a context
+	q, err := pebble.Open(pebble.Options{Dir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
+		ReserveBytes: uint64(o.ReserveBytes), Now: now, Alarm: alarm(now), Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
@@ -91,6 +92,11 @@ func New(ctx context.Context, o Options) (*Dispatcher, error) {
 func steadyClock() func() time.Time {
 	start := time.Now()
 	return func() time.Time { return start.Round(0).Add(time.Since(start)) }
+}
+
+// alarm wakes by the clock that due times are of.
+func alarm(now func() time.Time) func(at time.Time) <-chan time.Time {
+	return func(at time.Time) <-chan time.Time { return time.After(at.Sub(now())) }
 }
 
 func (d *Dispatcher) connect(ctx context.Context) error {

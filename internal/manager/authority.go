@@ -1,0 +1,178 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package manager
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// The life of a CA: its successor is made and published long before it is used, and a CA stays trusted until it
+// expires, so that at any moment dispatchers with a bundle of some weeks ago still connect.
+const (
+	caLife      = 365 * 24 * time.Hour
+	caSucceeds  = caLife * 2 / 3 // the successor is made and joins the bundle
+	caPromoted  = caLife * 5 / 6 // the successor signs
+	servingLife = 30 * 24 * time.Hour
+	caRefresh   = time.Hour
+)
+
+// The entries of the Secret that keeps the CA.
+const (
+	entryCert, entryKey         = "ca.crt", "ca.key"
+	entryNextCert, entryNextKey = "next-ca.crt", "next-ca.key"
+	entryPreviousCert           = "previous-ca.crt"
+)
+
+// authority is the CA of the control service. It is kept in a Secret of the manager's namespace, made by whoever comes
+// first, and rotated with an overlap.
+type authority struct {
+	client client.Client // uncached: the manager watches no Secrets but labelled ones
+	key    client.ObjectKey
+	hosts  []string
+	now    func() time.Time
+
+	mu      sync.Mutex
+	bundle  []byte
+	signer  pair
+	serving *tls.Certificate
+	renewAt time.Time
+}
+
+// NeedLeaderElection is false: a standby serves the same certificate.
+func (a *authority) NeedLeaderElection() bool { return false }
+
+// Start refreshes the CA from its Secret until ctx ends.
+func (a *authority) Start(ctx context.Context) error {
+	ticker := time.NewTicker(caRefresh)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := a.Refresh(ctx); err != nil {
+				// The certificate in use stays good for weeks; the next hour tries again.
+				logr.FromContextOrDiscard(ctx).Error(err, "refresh of the control service's CA failed")
+			}
+		}
+	}
+}
+
+// Refresh reads the Secret, makes or rotates the CA when it is due, and takes it into use.
+func (a *authority) Refresh(ctx context.Context) error {
+	secret := &corev1.Secret{}
+	err := a.client.Get(ctx, a.key, secret)
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return fmt.Errorf("read the control service's CA: %w", err)
+	}
+	data, changed, err := rotate(secret.Data, a.now())
+	if err != nil {
+		return fmt.Errorf("rotate the control service's CA: %w", err)
+	}
+	if changed {
+		secret.Data = data
+		if err := a.store(ctx, secret, missing); err != nil {
+			return err
+		}
+	}
+	return a.use(secret.Data)
+}
+
+func (a *authority) store(ctx context.Context, secret *corev1.Secret, create bool) error {
+	var err error
+	if create {
+		secret.ObjectMeta = metav1.ObjectMeta{Namespace: a.key.Namespace, Name: a.key.Name,
+			Labels: map[string]string{"app.kubernetes.io/managed-by": "webhook-operator"}}
+		err = a.client.Create(ctx, secret)
+	} else {
+		err = a.client.Update(ctx, secret)
+	}
+	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
+		// Another replica was first: its CA is the one.
+		err = a.client.Get(ctx, a.key, secret)
+	}
+	if err != nil {
+		return fmt.Errorf("store the control service's CA: %w", err)
+	}
+	return nil
+}
+
+func (a *authority) use(data map[string][]byte) error {
+	signer, err := readPair(data[entryCert], data[entryKey])
+	if err != nil {
+		return fmt.Errorf("read the control service's CA: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !bytes.Equal(signer.certPEM, a.signer.certPEM) {
+		a.serving = nil
+	}
+	a.signer, a.bundle = signer, bundle(data)
+	return nil
+}
+
+// CABundle is what dispatchers are to trust, in PEM form.
+func (a *authority) CABundle() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.bundle
+}
+
+// GetCertificate is the serving certificate, made anew when two thirds of its life are over.
+func (a *authority) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	if a.serving != nil && now.Before(a.renewAt) {
+		return a.serving, nil
+	}
+	certificate, err := a.signer.serve(a.hosts, now, servingLife)
+	if err != nil {
+		return nil, fmt.Errorf("make the control service's certificate: %w", err)
+	}
+	a.serving, a.renewAt = certificate, now.Add(servingLife*2/3)
+	return certificate, nil
+}
+
+// rotate is the pure decision about the Secret's content.
+func rotate(data map[string][]byte, now time.Time) (map[string][]byte, bool, error) {
+	current, err := readPair(data[entryCert], data[entryKey])
+	if err != nil || now.After(current.cert.NotAfter) {
+		fresh, err := newPair(now, caLife)
+		if err != nil {
+			return nil, false, err
+		}
+		return map[string][]byte{entryCert: fresh.certPEM, entryKey: fresh.keyPEM}, true, nil
+	}
+	age := now.Sub(current.cert.NotBefore)
+	next := data[entryNextCert]
+	switch {
+	case age >= caPromoted && len(next) > 0:
+		return map[string][]byte{entryCert: next, entryKey: data[entryNextKey], entryPreviousCert: current.certPEM}, true, nil
+	case age >= caSucceeds && len(next) == 0:
+		successor, err := newPair(now, caLife)
+		if err != nil {
+			return nil, false, err
+		}
+		return map[string][]byte{entryCert: current.certPEM, entryKey: current.keyPEM,
+			entryNextCert: successor.certPEM, entryNextKey: successor.keyPEM}, true, nil
+	}
+	return data, false, nil
+}
+
+func bundle(data map[string][]byte) []byte {
+	return bytes.Join([][]byte{data[entryCert], data[entryNextCert], data[entryPreviousCert]}, nil)
+}

@@ -1,0 +1,66 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package manager
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/garyclub/webhook-operator/internal/egress"
+)
+
+// Options are the manager's settings.
+type Options struct {
+	// Namespace is the manager's own: its lease, its CA and its ledger are there.
+	Namespace string
+	// Namespaces restricts the manager to some namespaces; empty means all.
+	Namespaces []string
+	// ControlListen serves dispatchers under the names ControlHosts; MetricsListen and HealthListen serve kubelet and
+	// Prometheus.
+	ControlListen string
+	ControlHosts  []string
+	MetricsListen string
+	HealthListen  string
+	// LeaderElect is needed as soon as there are two replicas.
+	LeaderElect bool
+	// EgressAllow are ranges allowed although they are special; EgressProxy is a CONNECT proxy.
+	EgressAllow egress.Prefixes
+	EgressProxy string
+	// WriteBudget bounds the writes to the API server, per second.
+	WriteBudget float64
+}
+
+// DefaultOptions are the defaults of the flags.
+func DefaultOptions() Options {
+	return Options{Namespace: "webhook-system", ControlListen: ":9443", MetricsListen: ":8080", HealthListen: ":8081",
+		LeaderElect: true, WriteBudget: 50}
+}
+
+// Validate names each setting that cannot work, and the rule.
+func (o *Options) Validate() error {
+	var errs []error
+	for _, n := range append([]string{o.Namespace}, o.Namespaces...) {
+		if problems := validation.IsDNS1123Label(n); len(problems) > 0 {
+			errs = append(errs, fmt.Errorf("--namespace, --namespaces: %q: %s", n, problems[0]))
+		}
+	}
+	for flag, address := range map[string]string{"--control-listen": o.ControlListen, "--metrics-listen": o.MetricsListen, "--health-listen": o.HealthListen} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			errs = append(errs, fmt.Errorf("%s: must be host:port", flag))
+		}
+	}
+	if o.WriteBudget < 1 {
+		errs = append(errs, errors.New("--write-budget: must be at least 1 per second"))
+	}
+	return errors.Join(errs...)
+}
+
+// hosts are the names in the control service's certificate.
+func (o *Options) hosts() []string {
+	service := "webhook-manager-control." + o.Namespace
+	return append([]string{service + ".svc", service + ".svc.cluster.local"}, o.ControlHosts...)
+}
