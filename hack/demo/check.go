@@ -18,7 +18,6 @@ import (
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
 	"github.com/garyclub/webhook-operator/internal/fixture/receiver"
-	"github.com/garyclub/webhook-operator/internal/fixture/system"
 )
 
 // hangTolerance is how much longer than the timeout an attempt at a receiver that hangs may take.
@@ -120,14 +119,14 @@ func (d *demo) checkRequests(ctx context.Context) error {
 // verifier is the library that receivers use, with the key that they would be given.
 func (d *demo) verifier(ctx context.Context, endpoint string) (*standardwebhooks.Webhook, error) {
 	p := &v1alpha1.WebhookEndpoint{}
-	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: system.UserNamespace, Name: endpoint}, p); err != nil {
+	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: endpoint}, p); err != nil {
 		return nil, err
 	}
 	if p.Status.Signing == nil {
 		return nil, fmt.Errorf("%s has no signing key", endpoint)
 	}
 	secret := &corev1.Secret{}
-	key := client.ObjectKey{Namespace: system.UserNamespace, Name: p.Status.Signing.SecretName}
+	key := client.ObjectKey{Namespace: namespace, Name: p.Status.Signing.SecretName}
 	if err := d.Client.Get(ctx, key, secret); err != nil {
 		return nil, err
 	}
@@ -163,7 +162,7 @@ func (d *demo) checkRedirect(context.Context) error {
 }
 
 func (d *demo) checkSelector(ctx context.Context) error {
-	out, err := d.Kubectl(ctx, "-n", system.UserNamespace, "get", "deliveryattempts", "--field-selector=status.outcome=Failed,spec.endpointRef.name=onboarding-workflow", "--no-headers")
+	out, err := d.Kubectl(ctx, "-n", namespace, "get", "deliveryattempts", "--field-selector=status.outcome=Failed,spec.endpointRef.name=onboarding-workflow", "--no-headers")
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}

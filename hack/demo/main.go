@@ -19,6 +19,9 @@ import (
 	"github.com/garyclub/webhook-operator/internal/fixture/system"
 )
 
+// namespace is the user's.
+const namespace = "demo"
+
 // storyTimeout is far beyond the slowest delivery: four attempts of ten seconds, and the waits between them.
 const storyTimeout = 3 * time.Minute
 
@@ -33,9 +36,10 @@ func main() {
 
 type demo struct {
 	*system.System
-	root, dir string
-	receivers receivers
-	posted    []posted
+	dispatcher *system.Dispatcher
+	root, dir  string
+	receivers  receivers
+	posted     []posted
 }
 
 func run(ctx context.Context, once bool) error {
@@ -76,10 +80,14 @@ func (d *demo) tell(ctx context.Context) error {
 	if err := d.StartManager(ctx); err != nil {
 		return err
 	}
+	var err error
+	if d.dispatcher, err = d.NewDispatcher(ctx, namespace, "voice-agent-0"); err != nil {
+		return err
+	}
 	if err := d.applySamples(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(d.TrustManager(ctx), d.StartDispatcher(ctx)); err != nil {
+	if err := errors.Join(d.dispatcher.Trust(ctx), d.dispatcher.Start(ctx)); err != nil {
 		return err
 	}
 	if err := d.watch(ctx, "webhookendpoints", d.dispatcherHasAll); err != nil {
@@ -109,8 +117,8 @@ Everything stays up until you press Ctrl-C. In another terminal:
 
 Logs: %[6]s
 Metrics: %[7]s
-`, d.Kubeconfig(), d.KubectlPath(), system.UserNamespace, filepath.Join(d.root, "hack/demo/events/call_completed.json"),
-		d.EventsURL(), d.Logs(), d.MetricsURLs())
+`, d.Kubeconfig(), d.KubectlPath(), namespace, filepath.Join(d.root, "hack/demo/events/call_completed.json"),
+		d.dispatcher.EventsURL(), d.Logs(), d.MetricsURLs())
 }
 
 func say(format string, args ...any) { fmt.Printf("\n# "+format+"\n", args...) }

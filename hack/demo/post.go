@@ -42,7 +42,7 @@ func (d *demo) postAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		answer, err := post(ctx, d.EventsURL(), body)
+		answer, err := post(ctx, d.dispatcher.EventsURL(), body)
 		if err != nil {
 			return fmt.Errorf("post %s: %w", e.file, err)
 		}

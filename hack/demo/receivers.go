@@ -12,14 +12,14 @@ import (
 
 // manner is how the receiver of a sample behaves, and what a delivery to it comes to.
 type manner struct {
-	title    string
-	options  receiver.Options
+	title   string
+	options receiver.Options
 	// deliveries is how many of the posted events are for it; the others say what each comes to.
 	deliveries int
 	outcome    string
-	attempts int
-	code     int
-	reason   string
+	attempts   int
+	code       int
+	reason     string
 	// ready is the endpoint's Ready when all is over.
 	ready, status string
 }

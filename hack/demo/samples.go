@@ -15,8 +15,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
-
-	"github.com/garyclub/webhook-operator/internal/fixture/system"
 )
 
 const (
@@ -50,7 +48,7 @@ func (d *demo) applySamples(ctx context.Context) error {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	out, err := d.Kubectl(ctx, "apply", "-n", system.UserNamespace, "-f", file)
+	out, err := d.Kubectl(ctx, "apply", "-n", namespace, "-f", file)
 	fmt.Print("\n", out)
 	return err
 }

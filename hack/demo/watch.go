@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
-	"github.com/garyclub/webhook-operator/internal/fixture/system"
 )
 
 // lookInterval is how often kubectl is asked: what changes in between is shown together.
@@ -27,7 +26,7 @@ func (d *demo) watch(ctx context.Context, resource string, done func(context.Con
 	shown := ""
 	for {
 		unfinished := done(ctx) // before the look, so that the last one shows the end
-		out, err := d.Kubectl(ctx, "-n", system.UserNamespace, "get", resource, "--sort-by=.metadata.name")
+		out, err := d.Kubectl(ctx, "-n", namespace, "get", resource, "--sort-by=.metadata.name")
 		if err != nil {
 			return fmt.Errorf("kubectl get %s: %w: %s", resource, err, out)
 		}
@@ -53,7 +52,7 @@ func withoutAges(table string) string { return age.ReplaceAllString(strings.Trim
 
 func (d *demo) endpoints(ctx context.Context) (map[string]*v1alpha1.WebhookEndpoint, error) {
 	list := &v1alpha1.WebhookEndpointList{}
-	if err := d.Client.List(ctx, list, client.InNamespace(system.UserNamespace)); err != nil {
+	if err := d.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {
 		return nil, err
 	}
 	byName := map[string]*v1alpha1.WebhookEndpoint{}
@@ -82,7 +81,7 @@ func (d *demo) dispatcherHasAll(ctx context.Context) error {
 // deliveries are the records of posted events, without those of test events.
 func (d *demo) deliveries(ctx context.Context) ([]v1alpha1.DeliveryAttempt, error) {
 	list := &v1alpha1.DeliveryAttemptList{}
-	if err := d.Client.List(ctx, list, client.InNamespace(system.UserNamespace)); err != nil {
+	if err := d.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {
 		return nil, err
 	}
 	var all []v1alpha1.DeliveryAttempt

@@ -23,11 +23,11 @@ func newMetrics(r prometheus.Registerer, underWay func() float64) *metrics {
 	accepted := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "webhook_dispatcher_ingest_events_total",
 		Help: "Events taken in, repeats not included.",
-	}, []string{"class"})
+	}, []string{"type"})
 	unmatched := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "webhook_dispatcher_ingest_unmatched_total",
 		Help: "Events taken in that no endpoint asks for.",
-	}, []string{"class"})
+	}, []string{"type"})
 	rejected := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "webhook_dispatcher_ingest_rejected_total",
 		Help: "Requests refused, by reason.",
