@@ -23,7 +23,8 @@ import (
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
 )
 
-const maxConcurrentReconciles = 4
+// maxConcurrentReconciles is more than the work needs: one that waits for its write may not hold up the next.
+const maxConcurrentReconciles = 16
 
 // Options connect the reconciler.
 type Options struct {

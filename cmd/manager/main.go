@@ -44,8 +44,12 @@ func run() int {
 
 func bind(f *flag.FlagSet, o *manager.Options, verbosity *int) {
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "the manager's own namespace: its lease, CA and ledger are there")
-	f.Func("namespaces", "namespaces that are served, separated by commas; all by default", func(value string) error {
-		o.Namespaces = strings.Split(value, ",")
+	f.Func("namespaces", "namespaces that are served, separated by commas; may be repeated; all by default", func(value string) error {
+		for name := range strings.SplitSeq(value, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				o.Namespaces = append(o.Namespaces, name)
+			}
+		}
 		return nil
 	})
 	f.StringVar(&o.ControlListen, "control-listen", o.ControlListen, "address that serves dispatchers")

@@ -50,6 +50,9 @@ type ServerOptions struct {
 	Sink           Sink
 	Authenticator  Authenticator
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Serves says whether a namespace is served; nil means all are. A dispatcher of another one is refused, so that it
+	// goes on with what it knows instead of taking an empty list for the truth.
+	Serves func(namespace string) bool
 	// OnChange hears of a namespace whose dispatchers, or what they have taken, changed: coalesced, from one goroutine.
 	OnChange func(namespace string)
 	Log      logr.Logger
@@ -66,6 +69,9 @@ type ServerOptions struct {
 func (o *ServerOptions) complete() error {
 	if o.Registry == nil || o.Sink == nil || o.Authenticator == nil || o.GetCertificate == nil {
 		return errors.New("control server: Registry, Sink, Authenticator and GetCertificate are required")
+	}
+	if o.Serves == nil {
+		o.Serves = func(string) bool { return true }
 	}
 	if o.OnChange == nil {
 		o.OnChange = func(string) {}
@@ -178,6 +184,9 @@ func (s *Server) currentTerm() context.Context {
 	return s.term
 }
 
+// errNotServed names no namespace: the caller knows its own.
+var errNotServed = status.Error(codes.PermissionDenied, "this manager does not serve the namespace: see its flag --namespaces")
+
 var errNotServing = status.Error(codes.Unavailable, "this manager is not the leader")
 
 // authenticate puts the caller's identity into the context of a stream, which ends with the manager's term.
@@ -193,6 +202,9 @@ func (s *Server) authenticate(srv any, stream grpc.ServerStream, _ *grpc.StreamS
 	identity, err := s.identify(ctx)
 	if err != nil {
 		return err
+	}
+	if !s.o.Serves(identity.Namespace) {
+		return errNotServed
 	}
 	release, err := s.sessions.admit(identity.PodUID)
 	if err != nil {

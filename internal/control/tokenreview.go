@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
@@ -30,6 +31,10 @@ const (
 	// reviewTimeout and maxReviews bound what callers can make us ask of the API server.
 	reviewTimeout = 5 * time.Second
 	maxReviews    = 32
+	// reviewRate and reviewBurst are per second, for all callers: enough for a few hundred dispatchers at once, and too
+	// few to use up the manager's writes, whoever sends tokens.
+	reviewRate  = 25
+	reviewBurst = 250
 )
 
 // TokenReviewer asks the API server whose a token is. The token must be for our audience and bound to a pod, as a
@@ -39,6 +44,7 @@ type TokenReviewer struct {
 	now     func() time.Time
 	cache   *verdicts
 	slots   chan struct{}
+	pace    *rate.Limiter
 }
 
 // NewTokenReviewer makes an Authenticator over the API server's TokenReview. now may be nil.
@@ -46,7 +52,8 @@ func NewTokenReviewer(reviews authenticationclient.TokenReviewInterface, now fun
 	if now == nil {
 		now = time.Now
 	}
-	return &TokenReviewer{reviews: reviews, now: now, cache: newVerdicts(maxVerdicts), slots: make(chan struct{}, maxReviews)}
+	return &TokenReviewer{reviews: reviews, now: now, cache: newVerdicts(maxVerdicts), slots: make(chan struct{}, maxReviews),
+		pace: rate.NewLimiter(reviewRate, reviewBurst)}
 }
 
 var errReviewUnavailable = status.Error(codes.Unavailable, "the token cannot be reviewed now")
@@ -59,6 +66,9 @@ func (r *TokenReviewer) Authenticate(ctx context.Context, token string) (Identit
 	key := sha256.Sum256([]byte(token))
 	if v, ok := r.cache.get(key, r.now()); ok {
 		return v.answer()
+	}
+	if !r.pace.AllowN(r.now(), 1) {
+		return Identity{}, errReviewUnavailable
 	}
 	v, err := r.review(ctx, token)
 	if err != nil {

@@ -40,10 +40,11 @@ import (
 
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=webhooks.gary.club,resources=deliveryattempts,verbs=get;list;watch;create;delete
-// +kubebuilder:rbac:groups=webhooks.gary.club,resources=deliveryattempts/status,verbs=patch;update
+// +kubebuilder:rbac:groups=webhooks.gary.club,resources=deliveryattempts/status,verbs=update
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=webhook-system,verbs=get;create;update;patch
 // +kubebuilder:rbac:groups="",resources=secrets,namespace=webhook-system,verbs=get;create;update
-// +kubebuilder:rbac:groups="",resources=configmaps,namespace=webhook-system,verbs=get;list;create;update;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,namespace=webhook-system,verbs=get;list;create;update
+// +kubebuilder:rbac:groups="",resources=events,namespace=webhook-system,verbs=create;patch
 
 // changedBacklog bounds the endpoints that wait to be looked at again because of news from outside the API server.
 const changedBacklog = 16384
@@ -60,6 +61,7 @@ type assembly struct {
 	server   *control.Server
 	registry *endpoint.Registry
 	changed  chan event.GenericEvent
+	ready    readiness
 }
 
 // Run runs the operator until ctx ends.
@@ -98,7 +100,8 @@ func (a *assembly) base(_ context.Context, config *rest.Config) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
-	return errors.Join(a.mgr.AddHealthzCheck("ping", healthz.Ping), a.mgr.AddReadyzCheck("ping", healthz.Ping))
+	return errors.Join(a.mgr.AddHealthzCheck("ping", healthz.Ping), a.mgr.AddReadyzCheck("working", a.ready.check),
+		a.mgr.Add(everywhere{a.awaitCache}))
 }
 
 func (a *assembly) authority(ctx context.Context, config *rest.Config) error {
@@ -121,7 +124,7 @@ func (a *assembly) control(ctx context.Context, config *rest.Config) error {
 	}
 	a.server, err = control.NewServer(control.ServerOptions{Registry: a.registry, Sink: sink{a.recorder, a.ledger},
 		Authenticator: control.NewTokenReviewer(reviews.TokenReviews(), time.Now), GetCertificate: a.ca.GetCertificate,
-		OnChange: a.namespaceChanged, Log: logr.FromContextOrDiscard(ctx).WithName("control"), Registerer: metrics.Registry})
+		Serves: a.options.serves, OnChange: a.namespaceChanged, Log: logr.FromContextOrDiscard(ctx).WithName("control"), Registerer: metrics.Registry})
 	if err != nil {
 		return err
 	}
@@ -140,6 +143,7 @@ func (a *assembly) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for dispatchers: %w", err)
 	}
+	a.ready.listening.Store(true)
 	return a.server.Serve(ctx, listener)
 }
 
@@ -161,7 +165,8 @@ func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
 	reconciler := &controllers.WebhookEndpointReconciler{
 		Client: a.mgr.GetClient(), Live: a.mgr.GetAPIReader(), Events: a.mgr.GetEventRecorder("webhook-operator"),
 		Options: controllers.Options{Registry: barrier, Dispatchers: a.server, Counters: counters{a.ledger}, Recorder: a.recorder,
-			Prober: prober, Now: time.Now, WriteContext: statusShare, Changed: source.Channel(a.changed, &handler.EnqueueRequestForObject{})},
+			Prober: prober, Now: time.Now, WriteContext: statusShare,
+			StatusWrites: a.options.statusPace(healthPart), CounterWrites: a.options.statusPace(counterPart), Changed: source.Channel(a.changed, &handler.EnqueueRequestForObject{})},
 	}
 	open := func(ctx context.Context) error { return barrier.Open(ctx, a.mgr.GetClient()) }
 	return errors.Join(a.mgr.Add(leading{prober.Start}), a.mgr.Add(leading{open}), reconciler.SetupWithManager(a.mgr),

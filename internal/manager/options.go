@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/garyclub/webhook-operator/internal/egress"
@@ -63,4 +65,20 @@ func (o *Options) Validate() error {
 func (o *Options) hosts() []string {
 	service := "webhook-manager-control." + o.Namespace
 	return append([]string{service + ".svc", service + ".svc.cluster.local"}, o.ControlHosts...)
+}
+
+func (o *Options) serves(namespace string) bool {
+	return len(o.Namespaces) == 0 || slices.Contains(o.Namespaces, namespace)
+}
+
+// The parts of the write budget that status writes ask for, below what their share of it guarantees: otherwise
+// reconciliations would stand in line for it, and with them a changed Secret.
+const (
+	healthPart  = 0.10
+	counterPart = 0.08
+)
+
+func (o *Options) statusPace(part float64) *rate.Limiter {
+	perSecond := part * o.WriteBudget
+	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(5*perSecond)))
 }

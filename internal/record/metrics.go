@@ -16,6 +16,7 @@ const (
 	leftOutActive   = "active"   // too many records of unfinished deliveries; the finished delivery is recorded
 	leftOutEndpoint = "endpoint" // the endpoint or its namespace is gone
 	leftOutInvalid  = "invalid"  // the API server refuses it
+	leftOutRefused  = "refused"  // the namespace's quota or an admission policy refuses it
 )
 
 // Why a record was deleted.
@@ -63,7 +64,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		records: counters("webhook_manager_records_written_total",
 			"Records written, by the state written.", "state", stateNames()...),
 		leftOut: counters("webhook_manager_records_left_out_total", "Records that were not written, by reason.",
-			"reason", leftOutBudget, leftOutHistory, leftOutActive, leftOutEndpoint, leftOutInvalid),
+			"reason", leftOutBudget, leftOutHistory, leftOutActive, leftOutEndpoint, leftOutInvalid, leftOutRefused),
 		coalesced: counter("webhook_manager_records_coalesced_total", "States that a newer one replaced before they were written."),
 		waiting:   gauge("webhook_manager_records_waiting", "Reported states that were not answered yet."),
 		errors:    counter("webhook_manager_record_errors_total", "Writes of records that failed and are repeated."),

@@ -60,7 +60,7 @@ type Options struct {
 	Headroom Headroom
 	// Shelf may be nil: nothing is then held back for it.
 	Shelf Shelf
-	// MaxWaiting bounds the states that are not answered; 4,096 by default.
+	// MaxWaiting bounds the states that are not answered; 4,096 by default, of which one namespace may have a quarter.
 	MaxWaiting int
 	// Writers is how many records are written at once; 8 by default.
 	Writers int
@@ -72,8 +72,8 @@ type Options struct {
 type Recorder struct {
 	o       Options
 	metrics *Metrics
-	// room holds an element for each state that was not answered.
-	room    chan struct{}
+	// room has a place for each state that was not answered.
+	room    *room
 	wake    chan struct{}
 	stop    chan struct{}
 	stopped sync.Once
@@ -101,12 +101,13 @@ func New(o Options) (*Recorder, error) {
 		o.Metrics = NewMetrics(nil)
 	}
 	return &Recorder{
-		o: o, metrics: o.Metrics, room: make(chan struct{}, o.MaxWaiting), wake: make(chan struct{}, 1),
+		o: o, metrics: o.Metrics, room: newRoom(o.MaxWaiting), wake: make(chan struct{}, 1),
 		stop: make(chan struct{}), ended: make(chan struct{}), line: newLine(), buckets: buckets{}, recent: newRecent(),
 	}, nil
 }
 
-// Offer takes the state of a delivery over. It blocks while the recorder is full. done is called exactly once, from
+// Offer takes the state of a delivery over. It blocks while the recorder is full, or the
+// namespace has its part of it. done is called exactly once, from
 // another goroutine or before Offer returns: with true when the record is in the API server, with false when it was
 // left out. After Stop it is not called any more: the dispatcher reports to the next leader.
 func (r *Recorder) Offer(ctx context.Context, namespace string, d delivery.Record, done func(recorded bool)) error {
@@ -115,16 +116,12 @@ func (r *Recorder) Offer(ctx context.Context, namespace string, d delivery.Recor
 		return ErrStopped
 	default:
 	}
-	select {
-	case r.room <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-r.stop:
-		return ErrStopped
+	if err := r.room.enter(ctx, r.stop, namespace); err != nil {
+		return err
 	}
 	r.metrics.waiting.Inc()
 	d.Ref.Namespace = namespace
-	e := &entry{key: types.NamespacedName{Namespace: namespace, Name: Name(&d)}, record: d, dones: []func(bool){r.answering(done)}}
+	e := &entry{key: types.NamespacedName{Namespace: namespace, Name: Name(&d)}, record: d, dones: []func(bool){r.answering(namespace, done)}}
 	now := time.Now()
 	exists := r.stored(ctx, e.key) != nil
 	e.class = classOf(&e.record, exists)
@@ -149,9 +146,9 @@ func (r *Recorder) Offer(ctx context.Context, namespace string, d delivery.Recor
 	return nil
 }
 
-func (r *Recorder) answering(done func(bool)) func(bool) {
+func (r *Recorder) answering(namespace string, done func(bool)) func(bool) {
 	return func(recorded bool) {
-		<-r.room
+		r.room.leave(namespace)
 		r.metrics.waiting.Dec()
 		done(recorded)
 	}

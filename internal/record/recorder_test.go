@@ -256,19 +256,21 @@ func TestErrorsAreRepeatedUntilTheyPass(t *testing.T) {
 	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 	cases := map[string]struct {
 		err         error
+		times       int // that a write is refused
 		want        bool
 		wantRefused int
 	}{
-		"the API server is away":      {errors.New("connection refused"), true, 5},
-		"a right is missing":          {apierrors.NewForbidden(resource, "x", errors.New("no")), true, 5},
-		"the namespace is going":      {terminating, false, 1},
-		"the record is never allowed": {apierrors.NewInvalid(schema.GroupKind{}, "x", nil), false, 1},
+		"the API server is away":         {errors.New("connection refused"), 2 * maxRefusals, true, 2 * maxRefusals},
+		"a right is missing for a while": {apierrors.NewForbidden(resource, "x", errors.New("no")), 5, true, 5},
+		"a quota is used up":             {apierrors.NewForbidden(resource, "x", errors.New("exceeded quota")), 1000, false, maxRefusals},
+		"the namespace is going":         {terminating, 5, false, 1},
+		"the record is never allowed":    {apierrors.NewInvalid(schema.GroupKind{}, "x", nil), 5, false, 1},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			w, refused := newWorld(testEndpoint("a")), 0
 			w.refuse = func(string) error {
-				if refused >= 5 {
+				if refused >= tc.times {
 					return nil
 				}
 				refused++
@@ -278,7 +280,7 @@ func TestErrorsAreRepeatedUntilTheyPass(t *testing.T) {
 				start()
 				var got answers
 				offer(t, r, testRecord("a", "evt_1", delivery.Failed, 4), got.done)
-				time.Sleep(time.Minute)
+				time.Sleep(10 * time.Minute)
 				synctest.Wait()
 				got.want(t, tc.want)
 				if refused != tc.wantRefused {
@@ -327,9 +329,11 @@ func TestADeliveryOfAnotherEndpointOfTheNameIsLeftOut(t *testing.T) {
 	})
 }
 
-func TestAFullRecorderBlocks(t *testing.T) {
-	w := newWorld(testEndpoint("a"))
-	recorderTest(t, w, func(o *Options) { o.MaxWaiting = 2 }, func(t *testing.T, r *Recorder, start func()) {
+func TestANamespaceThatTookItsPartBlocksItselfAlone(t *testing.T) {
+	elsewhere := testEndpoint("b")
+	elsewhere.Namespace = "elsewhere"
+	w := newWorld(testEndpoint("a"), elsewhere)
+	recorderTest(t, w, func(o *Options) { o.MaxWaiting = 2 * namespacePart }, func(t *testing.T, r *Recorder, start func()) {
 		var got answers
 		for i := range 2 {
 			offer(t, r, testRecord("a", fmt.Sprintf("evt_%d", i), delivery.Failed, 4), got.done)
@@ -338,12 +342,59 @@ func TestAFullRecorderBlocks(t *testing.T) {
 		defer cancel()
 		err := r.Offer(ctx, testNamespace, testRecord("a", "evt_3", delivery.Failed, 4), got.done)
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("offered into a full recorder: %v", err)
+			t.Errorf("offered beyond the namespace's part: %v", err)
 		}
+		other := testRecord("b", "evt_4", delivery.Failed, 4)
+		other.Ref.Namespace = "elsewhere"
+		offer(t, r, other, got.done)
 		start()
 		offer(t, r, testRecord("a", "evt_3", delivery.Failed, 4), got.done)
 		settle()
-		got.want(t, true, true, true)
+		got.want(t, true, true, true, true)
+		if len(r.room.byNamespace) != 0 || len(r.room.all) != 0 {
+			t.Errorf("places are taken although all was answered: %v", r.room.byNamespace)
+		}
+	})
+}
+
+func TestAFullRecorderBlocks(t *testing.T) {
+	w := newWorld()
+	recorderTest(t, w, func(o *Options) { o.MaxWaiting = namespacePart }, func(t *testing.T, r *Recorder, start func()) {
+		var got answers
+		filler := func(namespace string) delivery.Record {
+			d := testRecord("a", "evt_1", delivery.Failed, 4)
+			d.Ref.Namespace = namespace
+			return d
+		}
+		for i := range namespacePart {
+			offer(t, r, filler(fmt.Sprintf("n%d", i)), got.done)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Offer(ctx, "another", filler("another"), got.done); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("offered into a full recorder: %v", err)
+		}
+		if got := len(r.room.byNamespace); got != namespacePart {
+			t.Errorf("%d namespaces are known, want %d: one that gave up is not", got, namespacePart)
+		}
+		start()
+		settle()
+		got.want(t, false, false, false, false) // their endpoints do not exist
+	})
+}
+
+func TestAHistoryOfNoneCostsNoWrites(t *testing.T) {
+	p := testEndpoint("a")
+	p.Spec.History.Succeeded = 0
+	w := newWorld(p)
+	recorderTest(t, w, nil, func(t *testing.T, r *Recorder, start func()) {
+		start()
+		var delivered, failed answers
+		offer(t, r, testRecord("a", "evt_1", delivery.Delivered, 1), delivered.done)
+		offer(t, r, testRecord("a", "evt_2", delivery.Failed, 4), failed.done)
+		settle()
+		delivered.want(t, false)
+		failed.want(t, true)
 	})
 }
 

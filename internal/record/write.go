@@ -30,6 +30,9 @@ const (
 
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 30 * time.Second
+	// maxRefusals is how often a record is refused for want of a right or a quota before it is left out: roles and
+	// quotas take a moment to be known everywhere, and one namespace's quota may not hold up the others.
+	maxRefusals = 8
 )
 
 // result is what became of writing an entry.
@@ -116,7 +119,7 @@ func (r *Recorder) create(ctx context.Context, e *entry, p *v1alpha1.WebhookEndp
 		return r.refresh(ctx, e)
 	}
 	if err != nil {
-		return failed(fmt.Errorf("create record: %w", err))
+		return failed(e, fmt.Errorf("create record: %w", err))
 	}
 	r.remember(o)
 	return r.update(ctx, e, o)
@@ -124,6 +127,9 @@ func (r *Recorder) create(ctx context.Context, e *entry, p *v1alpha1.WebhookEndp
 
 // refused says why a record is not made for reasons of its own, though there would be a write for it.
 func (r *Recorder) refused(e *entry, p *v1alpha1.WebhookEndpoint) string {
+	if keepsNone(p.Spec.History, e.record.State) {
+		return leftOutHistory // it would be deleted at once
+	}
 	if !e.record.State.Done() && r.o.Shelf != nil && r.o.Shelf.ActiveFull(e.key.Namespace) {
 		return leftOutActive
 	}
@@ -139,6 +145,10 @@ func (r *Recorder) refused(e *entry, p *v1alpha1.WebhookEndpoint) string {
 	return ""
 }
 
+func keepsNone(h v1alpha1.HistorySpec, s delivery.State) bool {
+	return s == delivery.Delivered && h.Succeeded == 0 || s == delivery.Failed && h.Failed == 0
+}
+
 // update writes the status into the record as it was last seen.
 func (r *Recorder) update(ctx context.Context, e *entry, o *v1alpha1.DeliveryAttempt) result {
 	if superseded(&e.record, o) || !setStatus(o, &e.record) {
@@ -152,7 +162,7 @@ func (r *Recorder) update(ctx context.Context, e *entry, o *v1alpha1.DeliveryAtt
 		r.forget(e.key)
 		return recorded // it was, until somebody deleted it
 	case err != nil:
-		return failed(fmt.Errorf("update record: %w", err))
+		return failed(e, fmt.Errorf("update record: %w", err))
 	}
 	r.remember(o)
 	r.metrics.records.WithLabelValues(e.record.State.String()).Inc()
@@ -183,10 +193,12 @@ func (r *Recorder) refresh(ctx context.Context, e *entry) result {
 }
 
 // failed sorts the errors of a write: those that repeating does not mend, and the others.
-func failed(err error) result {
+func failed(e *entry, err error) result {
 	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return left(leftOutEndpoint)
+	case apierrors.IsForbidden(err) && e.failures+1 >= maxRefusals:
+		return result{leftOut: leftOutRefused, err: err}
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return result{leftOut: leftOutInvalid, err: err}
 	}
