@@ -52,7 +52,7 @@ generate: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate d
 .PHONY: manifests
 manifests: $(CONTROLLER_GEN) ## Generate CRDs and the manager's role.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
-	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... paths=./internal/manager/... output:rbac:artifacts:config=config/rbac
+	$(CONTROLLER_GEN) rbac:roleName=webhook-manager paths=./controllers/... paths=./internal/manager/... output:rbac:artifacts:config=config/rbac
 
 .PHONY: api-docs
 api-docs: $(CRD_REF_DOCS) ## Generate docs/api from the API's comments.
