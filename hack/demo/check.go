@@ -102,15 +102,15 @@ func (d *demo) checkRequests(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		real := 0
+		events := 0
 		for _, r := range d.receivers.all[m.endpoint].Requests() {
 			wrong = append(wrong, d.checkRequest(m.endpoint, verifier, r))
 			if r.Header.Get("Webhook-Test") == "" {
-				real++
+				events++
 			}
 		}
-		if real != m.deliveries*m.attempts {
-			wrong = append(wrong, fmt.Errorf("%s got %d requests, want %d", m.endpoint, real, m.deliveries*m.attempts))
+		if events != m.deliveries*m.attempts {
+			wrong = append(wrong, fmt.Errorf("%s got %d requests, want %d", m.endpoint, events, m.deliveries*m.attempts))
 		}
 	}
 	return errors.Join(wrong...)

@@ -25,13 +25,16 @@ const namespace = "demo"
 // storyTimeout is far beyond the slowest delivery: four attempts of ten seconds, and the waits between them.
 const storyTimeout = 3 * time.Minute
 
-func main() {
+func main() { os.Exit(exit()) }
+
+func exit() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Getenv("DEMO_ONCE") != ""); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 type demo struct {
@@ -53,6 +56,7 @@ func run(ctx context.Context, once bool) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // what is left lies in the system's temporary folder
 	d := &demo{root: root, dir: dir}
+	//nolint:contextcheck // receivers live until they are closed
 	if d.receivers, err = startReceivers(); err != nil {
 		return err
 	}

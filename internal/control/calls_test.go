@@ -180,7 +180,10 @@ func TestCountersAreAnsweredAndNamespaceIsTheTokens(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	s := newStand(t, func(o *ServerOptions) { o.MaxStreams = 1 })
+	s := newStand(t, func(o *ServerOptions) {
+		o.MaxStreams = 1
+		o.Serves = func(namespace string) bool { return namespace != "elsewhere" }
+	})
 	open := func(token string) error {
 		stream, err := s.idle(token).Report(t.Context())
 		if err != nil {
@@ -190,6 +193,7 @@ func TestRefusals(t *testing.T) {
 		return err
 	}
 	wantCode(t, open("nonsense"), codes.Unauthenticated)
+	wantCode(t, open("a.elsewhere.p"), codes.PermissionDenied)
 	s.server.Serving(false)
 	wantCode(t, open("a.a.p"), codes.Unavailable)
 	s.server.Serving(true)

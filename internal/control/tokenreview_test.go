@@ -204,3 +204,29 @@ func TestVerdictsAreBounded(t *testing.T) {
 		t.Error("the latest is not kept")
 	}
 }
+
+func TestReviewsArePaced(t *testing.T) {
+	now := time.Unix(0, 0)
+	reviews := &fakeReviews{} // nobody is who he says
+	reviewer := NewTokenReviewer(reviews, func() time.Time { return now })
+	ask := func(n int) (code codes.Code) {
+		_, err := reviewer.Authenticate(t.Context(), "a.b."+strconv.Itoa(n))
+		return status.Code(err)
+	}
+	for n := range 2 * reviewBurst {
+		want := codes.Unauthenticated
+		if n >= reviewBurst {
+			want = codes.Unavailable
+		}
+		if got := ask(n); got != want {
+			t.Fatalf("token %d at once: %s, want %s", n, got, want)
+		}
+	}
+	now = now.Add(time.Second)
+	for n := range 2 * reviewRate {
+		ask(10_000 + n)
+	}
+	if want := reviewBurst + reviewRate; reviews.asked != want {
+		t.Errorf("the API server was asked %d times, want %d", reviews.asked, want)
+	}
+}

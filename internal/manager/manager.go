@@ -169,6 +169,7 @@ func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
 			StatusWrites: a.options.statusPace(healthPart), CounterWrites: a.options.statusPace(counterPart), Changed: source.Channel(a.changed, &handler.EnqueueRequestForObject{})},
 	}
 	open := func(ctx context.Context) error { return barrier.Open(ctx, a.mgr.GetClient()) }
+	//nolint:contextcheck // an index is registered; nothing is asked
 	return errors.Join(a.mgr.Add(leading{prober.Start}), a.mgr.Add(leading{open}), reconciler.SetupWithManager(a.mgr),
 		(&controllers.CAPublisher{Client: a.mgr.GetClient(), Bundle: a.ca.CABundle}).SetupWithManager(a.mgr))
 }

@@ -57,7 +57,7 @@ func TestSharesGetTheirFractionsWhenAllWantMore(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 		defer cancel()
 		made := demand(ctx, b, ShareOther, ShareRecords, ShareStatus, ShareDeletes)
-		time.Sleep(10 * time.Second) // past the burst
+		advance(10 * time.Second) // past the burst
 		var before [shareCount]int64
 		for s := range before {
 			before[s] = made[s].Load()
@@ -96,7 +96,7 @@ func TestALateShareWaitsItsTurnOnly(t *testing.T) {
 		b := newBudget(t, 50)
 		ctx, cancel := context.WithCancel(t.Context())
 		demand(ctx, b, ShareRecords)
-		time.Sleep(time.Minute)
+		advance(time.Minute)
 		begun := time.Now()
 		if err := b.Wait(ctx, ShareOther); err != nil {
 			t.Error(err)
@@ -126,7 +126,7 @@ func TestAWaitThatEndsGivesItsPlaceBack(t *testing.T) {
 		if h := b.Headroom(); h > 0.1 {
 			t.Errorf("headroom is %v after the burst", h)
 		}
-		time.Sleep(10 * time.Second)
+		advance(10 * time.Second)
 		if h := b.Headroom(); h != 1 {
 			t.Errorf("headroom is %v after a rest", h)
 		}

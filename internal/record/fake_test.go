@@ -52,7 +52,7 @@ func (w *world) id(o client.Object) string {
 
 func (w *world) write(verb string, o client.Object) error {
 	if w.took > 0 {
-		time.Sleep(w.took) // synctest's clock
+		advance(w.took) // synctest's clock
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -226,3 +226,6 @@ type behind struct {
 func (b *behind) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 	return b.cache.Get(ctx, key, o, options...)
 }
+
+// advance lets synctest's clock run on.
+func advance(d time.Duration) { <-time.After(d) }

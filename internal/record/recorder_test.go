@@ -55,7 +55,7 @@ func offer(t *testing.T, r *Recorder, d delivery.Record, done func(bool)) {
 }
 
 func short(o *Options)      { o.Headroom = fixedHeadroom(0) }
-func settle()               { time.Sleep(5 * time.Second); synctest.Wait() }
+func settle()               { advance(5 * time.Second); synctest.Wait() }
 func aName(s string) string { return s[strings.LastIndex(s, " ")+1:] }
 
 func TestADeliveryThatSucceedsAtOnceCostsTwoWrites(t *testing.T) {
@@ -64,7 +64,7 @@ func TestADeliveryThatSucceedsAtOnceCostsTwoWrites(t *testing.T) {
 		start()
 		var got answers
 		offer(t, r, testRecord("a", "evt_1", delivery.Pending, 0), got.done)
-		time.Sleep(500 * time.Millisecond)
+		advance(500 * time.Millisecond)
 		d := testRecord("a", "evt_1", delivery.Delivered, 1)
 		offer(t, r, d, got.done)
 		settle()
@@ -179,12 +179,12 @@ func TestTheEndComesWhileTheRecordIsBeingMade(t *testing.T) {
 		var got answers
 		d := testRecord("a", "evt_1", delivery.Retrying, 1)
 		offer(t, r, d, got.done)
-		time.Sleep(time.Second) // the create is under way
+		advance(time.Second) // the create is under way
 		r.mu.Lock()
 		r.buckets[d.UID] = bucket{at: time.Now()}
 		r.mu.Unlock()
 		offer(t, r, testRecord("a", "evt_1", delivery.Delivered, 2), got.done)
-		time.Sleep(30 * time.Second)
+		advance(30 * time.Second)
 		got.want(t, true, true)
 		if outcome := w.outcome(d); outcome != v1alpha1.DeliveryDelivered {
 			t.Errorf("outcome is %q: nobody would ever change it", outcome)
@@ -280,7 +280,7 @@ func TestErrorsAreRepeatedUntilTheyPass(t *testing.T) {
 				start()
 				var got answers
 				offer(t, r, testRecord("a", "evt_1", delivery.Failed, 4), got.done)
-				time.Sleep(10 * time.Minute)
+				advance(10 * time.Minute)
 				synctest.Wait()
 				got.want(t, tc.want)
 				if refused != tc.wantRefused {

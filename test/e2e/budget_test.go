@@ -7,7 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -120,7 +120,8 @@ func (p *producer) produce(t *testing.T, duration time.Duration) {
 				if number%(eventsPerSecond/failuresPerSecond) == 0 {
 					endpoint = "e0"
 				}
-				if err := p.post(t.Context(), endpoint, number); err != nil {
+				// What was begun is finished: whether it was accepted has to be known.
+				if err := p.post(context.WithoutCancel(ctx), endpoint, number); err != nil {
 					t.Error(err)
 					return
 				}
@@ -167,6 +168,8 @@ func (p *producer) total() (sum int64) {
 	return sum
 }
 
+var mutating = []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
 // writes is how many mutating requests the API server has answered, by its own count.
 func writes(t *testing.T) (sum int) {
 	t.Helper()
@@ -194,7 +197,7 @@ func writes(t *testing.T) (sum int) {
 	}
 	for _, m := range requests.GetMetric() {
 		for _, l := range m.GetLabel() {
-			if l.GetName() == "verb" && strings.Contains("POST PUT PATCH DELETE", l.GetValue()) {
+			if l.GetName() == "verb" && slices.Contains(mutating, l.GetValue()) {
 				sum += int(m.GetCounter().GetValue())
 			}
 		}

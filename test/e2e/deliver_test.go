@@ -104,7 +104,7 @@ func TestRetriesByTheDefaultSchedule(t *testing.T) {
 	if failed.Status.Reason != "Rejected" || failed.Status.LastStatusCode != 500 || failed.Status.RedeliverableUntilTime == nil {
 		t.Errorf("status %+v", failed.Status)
 	}
-	if got := len(real(broken)); got != 4 {
+	if got := len(eventRequests(broken)); got != 4 {
 		t.Errorf("the receiver that always fails got %d requests, want 4", got)
 	}
 	table, err := sys.Kubectl(t.Context(), "-n", n.namespace, "get", "dlva", "--field-selector", "status.outcome=Failed")
@@ -162,8 +162,8 @@ func TestWhatCountsAsSuccess(t *testing.T) {
 		n.endpoint(name, r, append([]func(*v1alpha1.WebhookEndpointSpec){once}, tc.changes...)...)
 		defer func() {
 			a := n.finished(name, tc.want, 1, soon)[0]
-			if a.Status.Reason != tc.reason || len(real(r)) != 1 {
-				t.Errorf("%s: reason %q after %d requests, want %q after one", name, a.Status.Reason, len(real(r)), tc.reason)
+			if a.Status.Reason != tc.reason || len(eventRequests(r)) != 1 {
+				t.Errorf("%s: reason %q after %d requests, want %q after one", name, a.Status.Reason, len(eventRequests(r)), tc.reason)
 			}
 			if n := elsewhere.Count(); n != 0 {
 				t.Errorf("%s: the redirect's target got %d requests", name, n)

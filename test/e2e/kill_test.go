@@ -28,7 +28,7 @@ func TestKilledDispatcherDeliversAllThatWasAccepted(t *testing.T) {
 		accepted[n.accept(body).ID] = body
 	}
 	n.Kill()
-	before := len(real(r))
+	before := len(eventRequests(r))
 	if before > events/2 {
 		t.Fatalf("%d of %d events were delivered before the kill: too few waited", before, events)
 	}
@@ -41,7 +41,7 @@ func TestKilledDispatcherDeliversAllThatWasAccepted(t *testing.T) {
 	seen := map[string]int{}
 	n.eventually(2*soon, func() error {
 		seen = map[string]int{}
-		for _, q := range real(r) {
+		for _, q := range eventRequests(r) {
 			seen[q.Header.Get("Webhook-Id")]++
 		}
 		if len(seen) < events {
@@ -51,7 +51,7 @@ func TestKilledDispatcherDeliversAllThatWasAccepted(t *testing.T) {
 	})
 	n.counted("a", events, 0)
 	duplicates := 0
-	for _, q := range real(r) {
+	for _, q := range eventRequests(r) {
 		body, known := accepted[q.Header.Get("Webhook-Id")]
 		if !known || !bytes.Equal(body, q.Body) {
 			t.Errorf("a request has an id that was not given, or the body of another event: %s", q.Header.Get("Webhook-Id"))
@@ -96,7 +96,7 @@ func TestDeliveriesGoOnWithoutTheManager(t *testing.T) {
 	n.finished("a", v1alpha1.DeliveryDelivered, 51, 2*soon)
 	n.counted("a", 51, 0)
 	n.ready("a")
-	if got := r.Count() - len(real(r)); got != tests {
+	if got := r.Count() - len(eventRequests(r)); got != tests {
 		t.Errorf("%d test events, want %d: a restart of the manager is no change", got, tests)
 	}
 }
@@ -175,7 +175,7 @@ func TestEndpointDeletedWhileItsDeliveriesWait(t *testing.T) {
 	mended := receive(t, receiver.Options{})
 	n.endpoint("a", mended, onRequest)
 	q := n.arrived(mended, 1, 2*soon)
-	if q[0].Header.Get("Webhook-Id") != real(r)[0].Header.Get("Webhook-Id") {
+	if q[0].Header.Get("Webhook-Id") != eventRequests(r)[0].Header.Get("Webhook-Id") {
 		t.Error("the delivery that waited did not go to the endpoint that replaced its own")
 	}
 	if a := n.accept(call("call.completed", "call_replaced")); a.code != http.StatusAccepted || *a.Deliveries != 2 {

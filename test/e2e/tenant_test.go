@@ -243,8 +243,8 @@ func receive(t *testing.T, o receiver.Options) *receiver.Receiver {
 	return r
 }
 
-// real are the requests that came, without test events.
-func real(r *receiver.Receiver) (all []receiver.Request) {
+// eventRequests are the requests that came, without test events.
+func eventRequests(r *receiver.Receiver) (all []receiver.Request) {
 	for _, q := range r.Requests() {
 		if q.Header.Get("Webhook-Test") == "" {
 			all = append(all, q)
@@ -257,12 +257,12 @@ func real(r *receiver.Receiver) (all []receiver.Request) {
 func (n *tenant) arrived(r *receiver.Receiver, want int, limit time.Duration) []receiver.Request {
 	n.t.Helper()
 	n.eventually(limit, func() error {
-		if got := len(real(r)); got < want {
+		if got := len(eventRequests(r)); got < want {
 			return fmt.Errorf("%d of %d requests have come", got, want)
 		}
 		return nil
 	})
-	return real(r)
+	return eventRequests(r)
 }
 
 // records are the DeliveryAttempts of an endpoint's events, test events not among them.
