@@ -80,4 +80,3 @@ func endpointsOf(reader client.Reader) handler.MapFunc {
 		return requests
 	}
 }
-

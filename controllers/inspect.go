@@ -117,7 +117,10 @@ func literalAddress(text string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	last := host[strings.LastIndexByte(host, '.')+1:]
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	if digits, hexadecimal := strings.CutPrefix(last, "0x"); hexadecimal {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 

@@ -24,6 +24,8 @@ type note struct {
 	since    time.Time
 	// failures counts reconciliations in a row that an error ended before the endpoint was published.
 	failures int
+	// replaced is the resource version that our last status write took the place of.
+	replaced string
 	// slot is the turn for a status write that waits for the budget.
 	slot slot
 }

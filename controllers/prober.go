@@ -43,6 +43,8 @@ type probe struct {
 	uid        string
 	inspection *inspection
 	test       *testRun
+	// superseded are the last records of runs that another order took the place of, until a worker has offered them.
+	superseded []delivery.Record
 	// cancel ends the network step under way; nil when there is none.
 	cancel context.CancelFunc
 }
@@ -124,6 +126,14 @@ func (b *Prober) next(ctx context.Context, ref endpoint.Ref, cancel context.Canc
 	}
 	now := time.Now()
 	p.cancel = nil
+	if ended := p.superseded; len(ended) > 0 {
+		p.superseded = nil
+		return func() {
+			for _, record := range ended {
+				b.offer(ctx, record)
+			}
+		}, 0
+	}
 	if i := p.inspection; i != nil {
 		if wait = i.due.Sub(now); wait <= 0 {
 			p.cancel = cancel

@@ -82,7 +82,7 @@ func (b *Prober) inspect(ctx context.Context, ref endpoint.Ref, i *inspection, s
 }
 
 // note is the pure decision what a look means. A lookup that failed says nothing about the host: the verdict before it
-// stays.
+// stays. What took too long may have been the lookup, so it does not end a hold either.
 func (i *inspection) note(certificate egress.Certificate, failure *egress.Error, now time.Time, jitter float64) {
 	if failure == nil {
 		i.failures = 0
@@ -95,11 +95,16 @@ func (i *inspection) note(certificate egress.Certificate, failure *egress.Error,
 	}
 	i.failures++
 	i.due = now.Add(backoff.Next(inspectBackoff, inspectMaxBackoff, i.failures, jitter))
-	if errors.Is(failure, egress.ErrDNS) || errors.Is(failure, egress.ErrCanceled) {
+	if errors.Is(failure, egress.ErrDNS) || errors.Is(failure, egress.ErrCanceled) || errors.Is(failure, egress.ErrTimedOut) && i.aboutHost() {
 		i.result.Trouble = failure
 		return
 	}
 	i.result = Inspection{Known: true, Failure: failure}
+}
+
+// aboutHost says whether the verdict so far is what a lookup came to.
+func (i *inspection) aboutHost() bool {
+	return errors.Is(i.result.Failure, egress.ErrAddressRefused) || errors.Is(i.result.Failure, egress.ErrHostNotFound)
 }
 
 // hostPace spaces the requests to one host: many endpoints of one provider are tested at once after an upgrade.

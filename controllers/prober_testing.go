@@ -69,10 +69,16 @@ func (b *Prober) Test(p *endpoint.Endpoint, order TestOrder) TestReport {
 		run.subject = testSubject(p, order)
 		return run.report()
 	}
-	if entry.test != nil && !entry.test.delivery.State.Done() {
+	now := time.Now()
+	if run := entry.test; run != nil && !run.delivery.State.Done() {
 		entry.interrupt()
+		if run.delivery.AttemptCount > 0 {
+			// Its DeliveryAttempt would be shown as being retried.
+			run.delivery = delivery.Fail(run.delivery, delivery.ReasonInterrupted, now)
+			entry.superseded = append(entry.superseded, run.record())
+		}
 	}
-	entry.test = newTestRun(p, order, time.Now())
+	entry.test = newTestRun(p, order, now)
 	b.wake(p.Ref)
 	return entry.test.report()
 }
@@ -108,6 +114,12 @@ func testSubject(p *endpoint.Endpoint, order TestOrder) *endpoint.Endpoint {
 
 func (t *testRun) report() TestReport { return TestReport{Order: t.order, Delivery: t.delivery} }
 
+func (t *testRun) record() delivery.Record {
+	e := t.event
+	return delivery.Record{Delivery: t.delivery, EventType: e.Type, EventTime: e.Time, CallID: e.CallID,
+		PayloadBytes: len(e.Payload), PayloadSHA: e.SHA256}
+}
+
 func (b *Prober) attempt(ctx context.Context, ref endpoint.Ref, run *testRun, request deliver.Request) {
 	attempt := deliver.Attempt(ctx, b.network, request)
 	if ctx.Err() != nil {
@@ -129,7 +141,5 @@ func (b *Prober) settle(ref endpoint.Ref, run *testRun, p *endpoint.Endpoint, at
 	}
 	run.delivery = delivery.After(run.delivery, p, attempt, time.Now(), jitter())
 	run.paced = false
-	e := run.event
-	return delivery.Record{Delivery: run.delivery, EventType: e.Type, EventTime: e.Time, CallID: e.CallID,
-		PayloadBytes: len(e.Payload), PayloadSHA: e.SHA256}, true
+	return run.record(), true
 }

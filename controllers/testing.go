@@ -30,8 +30,9 @@ func (r *WebhookEndpointReconciler) test(_ context.Context, w *work) error {
 	if w.obj.Status.Test == nil {
 		w.obj.Status.Test = &v1alpha1.TestStatus{}
 	}
-	if report, ok := r.Prober.Report(w.ref, w.endpoint.UID); ok {
-		// Before the decision what is due: the status may come from a cache that does not know of it yet.
+	if report, ok := r.Prober.Report(w.ref, w.endpoint.UID); ok && !shows(w.obj.Status.Test, report) {
+		// Before the decision what is due: the status may come from a cache that does not know of it yet. What the status
+		// shows already is left alone, since its place may have been taken out: then the test is due again.
 		absorb(w.obj.Status.Test, report)
 	}
 	order := nextTest(w)
@@ -78,10 +79,20 @@ func attemptText(a delivery.Attempt) string {
 	return string(a.Outcome) + ", " + a.Message
 }
 
+// shows says whether the status has what a finished test came to.
+func shows(t *v1alpha1.TestStatus, report TestReport) bool {
+	at := completed(report)
+	return t.Time.Equal(&at) && t.Event == string(report.Order.Type) && t.Outcome == v1alpha1.AttemptOutcome(report.Last().Outcome)
+}
+
+// completed is a finished test's time as the API keeps it.
+func completed(report TestReport) metav1.Time {
+	return metav1.NewTime(report.Delivery.Completed.UTC().Truncate(time.Second))
+}
+
 // absorb writes a finished test down. Doing it twice changes nothing.
 func absorb(t *v1alpha1.TestStatus, report TestReport) {
-	last, order := report.Last(), report.Order
-	at := metav1.NewTime(report.Delivery.Completed.UTC().Truncate(time.Second))
+	last, order, at := report.Last(), report.Order, completed(report)
 	_, salt := splitTestHash(t.Hash)
 	t.Time, t.Event = &at, string(order.Type)
 	t.Outcome, t.StatusCode = v1alpha1.AttemptOutcome(last.Outcome), int32(last.StatusCode)

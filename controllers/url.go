@@ -45,6 +45,9 @@ func checkURL(text, field string) error {
 	case len(u.Hostname()) > maxHostBytes:
 		return invalid("has a host name of more than 253 characters")
 	}
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return invalid("must have a host in ASCII: write an international name in its xn-- form")
+	}
 	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
 		return invalid("must have a port from 1 to 65535, or none for 443")
 	}

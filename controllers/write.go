@@ -15,9 +15,17 @@ import (
 	"github.com/garyclub/webhook-operator/internal/conditions"
 )
 
+// cacheLag is how long the cache gets to see our own write, which triggers no reconciliation.
+const cacheLag = 50 * time.Millisecond
+
 // write patches the status when it changed and the budget has room; otherwise it comes back. A later reconciliation
 // judges anew, so what waits is never an old status.
 func (r *WebhookEndpointReconciler) write(ctx context.Context, w *work) error {
+	if w.note.replaced != "" && w.note.replaced == w.Base.ResourceVersion {
+		// The cache does not have our last write yet, so there is nothing to compare with, and a patch would conflict.
+		w.verdict.Wait(cacheLag)
+		return nil
+	}
 	if equality.Semantic.DeepEqual(w.Base.Status, w.obj.Status) {
 		w.note.slot.drop()
 		return nil
@@ -39,6 +47,9 @@ func (r *WebhookEndpointReconciler) write(ctx context.Context, w *work) error {
 		return err
 	}
 	w.note.slot.last = w.now
+	if w.obj.ResourceVersion != w.Base.ResourceVersion {
+		w.note.replaced = w.Base.ResourceVersion
+	}
 	r.tell(w)
 	return nil
 }

@@ -24,6 +24,8 @@ const (
 	caLife      = 365 * 24 * time.Hour
 	caSucceeds  = caLife * 2 / 3 // the successor is made and joins the bundle
 	caPromoted  = caLife * 5 / 6 // the successor signs
+	caKnown     = caLife / 12    // how long a successor is in the bundle before it signs, but for the last days
+	caLast      = 7 * 24 * time.Hour
 	servingLife = 30 * 24 * time.Hour
 	caRefresh   = time.Hour
 )
@@ -147,30 +149,42 @@ func (a *authority) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, erro
 	return certificate, nil
 }
 
-// rotate is the pure decision about the Secret's content.
+// rotate is the pure decision about the Secret's content. A CA that cannot be used any more is followed by its
+// successor, which dispatchers know already, and by a new one only when there is none.
 func rotate(data map[string][]byte, now time.Time) (map[string][]byte, bool, error) {
-	current, err := readPair(data[entryCert], data[entryKey])
-	if err != nil || now.After(current.cert.NotAfter) {
-		fresh, err := newPair(now, caLife)
-		if err != nil {
-			return nil, false, err
-		}
+	current, usable := readValid(data[entryCert], data[entryKey], now)
+	next, succeeded := readValid(data[entryNextCert], data[entryNextKey], now)
+	switch {
+	case succeeded && !usable:
+		return map[string][]byte{entryCert: next.certPEM, entryKey: next.keyPEM}, true, nil
+	case succeeded && promotes(current, next, now):
+		return map[string][]byte{entryCert: next.certPEM, entryKey: next.keyPEM, entryPreviousCert: current.certPEM}, true, nil
+	case usable && (succeeded || now.Sub(current.cert.NotBefore) < caSucceeds):
+		return data, false, nil
+	}
+	fresh, err := newPair(now, caLife)
+	if err != nil {
+		return nil, false, err
+	}
+	if !usable {
 		return map[string][]byte{entryCert: fresh.certPEM, entryKey: fresh.keyPEM}, true, nil
 	}
-	age := now.Sub(current.cert.NotBefore)
-	next := data[entryNextCert]
-	switch {
-	case age >= caPromoted && len(next) > 0:
-		return map[string][]byte{entryCert: next, entryKey: data[entryNextKey], entryPreviousCert: current.certPEM}, true, nil
-	case age >= caSucceeds && len(next) == 0:
-		successor, err := newPair(now, caLife)
-		if err != nil {
-			return nil, false, err
-		}
-		return map[string][]byte{entryCert: current.certPEM, entryKey: current.keyPEM,
-			entryNextCert: successor.certPEM, entryNextKey: successor.keyPEM}, true, nil
+	return map[string][]byte{entryCert: current.certPEM, entryKey: current.keyPEM,
+		entryNextCert: fresh.certPEM, entryNextKey: fresh.keyPEM}, true, nil
+}
+
+func readValid(certPEM, keyPEM []byte, now time.Time) (pair, bool) {
+	p, err := readPair(certPEM, keyPEM)
+	return p, err == nil && !now.After(p.cert.NotAfter)
+}
+
+// promotes says whether the successor's time has come. One that was made late, after the manager was away, is published
+// for some time first, as long as there is some left.
+func promotes(current, next pair, now time.Time) bool {
+	if now.Sub(current.cert.NotBefore) < caPromoted {
+		return false
 	}
-	return data, false, nil
+	return now.Sub(next.cert.NotBefore) >= caKnown || current.cert.NotAfter.Sub(now) < caLast
 }
 
 func bundle(data map[string][]byte) []byte {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -156,11 +155,11 @@ func (a *assembly) lead(ctx context.Context) error {
 }
 
 func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
-	network, err := newEgress(a.options)
+	out, err := a.options.egress()
 	if err != nil {
 		return err
 	}
-	prober := controllers.NewProber(network, a.changed)
+	prober := controllers.NewProber(egress.New(out), a.changed)
 	barrier := &controllers.Barrier{Registry: a.registry, Complete: a.registry.Complete}
 	reconciler := &controllers.WebhookEndpointReconciler{
 		Client: a.mgr.GetClient(), Live: a.mgr.GetAPIReader(), Events: a.mgr.GetEventRecorder("webhook-operator"),
@@ -172,21 +171,6 @@ func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
 	//nolint:contextcheck // an index is registered; nothing is asked
 	return errors.Join(a.mgr.Add(leading{prober.Start}), a.mgr.Add(leading{open}), reconciler.SetupWithManager(a.mgr),
 		(&controllers.CAPublisher{Client: a.mgr.GetClient(), Bundle: a.ca.CABundle}).SetupWithManager(a.mgr))
-}
-
-func newEgress(o Options) (*egress.Client, error) {
-	out := egress.Options{Allow: o.EgressAllow, UserAgent: "webhook-operator/" + version.String()}
-	if o.EgressProxy != "" {
-		proxy, err := url.Parse(o.EgressProxy)
-		if err != nil {
-			return nil, errors.New("--egress-proxy: must be http://host:port")
-		}
-		out.Proxy = proxy
-	}
-	if err := out.Validate(); err != nil {
-		return nil, err
-	}
-	return egress.New(out), nil
 }
 
 // namespaceChanged asks for a look at the endpoints whose dispatchers came, went or took something.

@@ -6,14 +6,20 @@ package manager
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
+	"net/url"
 	"slices"
 
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/garyclub/webhook-operator/internal/egress"
+	"github.com/garyclub/webhook-operator/internal/version"
 )
+
+// maxWriteBudget is more than any API server takes.
+const maxWriteBudget = 10_000
 
 // Options are the manager's settings.
 type Options struct {
@@ -50,15 +56,33 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf("--namespace, --namespaces: %q: %s", n, problems[0]))
 		}
 	}
-	for flag, address := range map[string]string{"--control-listen": o.ControlListen, "--metrics-listen": o.MetricsListen, "--health-listen": o.HealthListen} {
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			errs = append(errs, fmt.Errorf("%s: must be host:port", flag))
+	for _, listen := range []struct{ flag, address string }{
+		{"--control-listen", o.ControlListen}, {"--metrics-listen", o.MetricsListen}, {"--health-listen", o.HealthListen},
+	} {
+		if _, _, err := net.SplitHostPort(listen.address); err != nil {
+			errs = append(errs, fmt.Errorf("%s: must be host:port", listen.flag))
 		}
 	}
-	if o.WriteBudget < 1 {
-		errs = append(errs, errors.New("--write-budget: must be at least 1 per second"))
+	if o.WriteBudget < 1 || o.WriteBudget > maxWriteBudget || math.IsNaN(o.WriteBudget) {
+		errs = append(errs, fmt.Errorf("--write-budget: must be 1 to %d per second", maxWriteBudget))
+	}
+	if _, err := o.egress(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// egress are the settings of the way out. An error does not quote the proxy's URL, which may hold a password.
+func (o *Options) egress() (egress.Options, error) {
+	out := egress.Options{Allow: o.EgressAllow, UserAgent: "webhook-operator/" + version.String()}
+	if o.EgressProxy != "" {
+		proxy, err := url.Parse(o.EgressProxy)
+		if err != nil {
+			return egress.Options{}, errors.New("--egress-proxy: must be http://host:port")
+		}
+		out.Proxy = proxy
+	}
+	return out, out.Validate()
 }
 
 // hosts are the names in the control service's certificate.
