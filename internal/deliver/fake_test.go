@@ -117,16 +117,11 @@ func (q *fakeQueue) Unpark(ref endpoint.Ref) {
 	q.wake()
 }
 
-func (q *fakeQueue) Waiting() []endpoint.Ref {
+func (q *fakeQueue) UnparkAll() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var refs []endpoint.Ref
-	for _, l := range q.all {
-		if !l.d.State.Done() {
-			refs = append(refs, l.d.Ref)
-		}
-	}
-	return refs
+	clear(q.parked)
+	q.wake()
 }
 
 func (q *fakeQueue) HoldGone(_ context.Context, ref endpoint.Ref, incarnation string) error {
