@@ -94,9 +94,9 @@ func (s *stand) leaks(what, text string) {
 		}
 	}
 	for _, secret := range hush {
-		if at := strings.Index(text, secret); at >= 0 {
-			line := text[strings.LastIndexByte(text[:at], '\n')+1:]
-			s.t.Errorf("%s contain %q: %s", what, secret, line[:min(400, len(line))])
+		if before, _, found := strings.Cut(text, secret); found {
+			line := before[strings.LastIndexByte(before, '\n')+1:]
+			s.t.Errorf("%s contain %q after %s", what, secret, line[:min(400, len(line))])
 		}
 	}
 }

@@ -108,7 +108,7 @@ func TestATestEventIsRetriedWithGrowingPauses(t *testing.T) {
 		l.net.answers = []int{500}
 		p := labEndpoint("a")
 		l.Test(p, order("change", testRetries))
-		time.Sleep(time.Minute)
+		advance(time.Minute)
 		synctest.Wait()
 		posts := l.net.sent()
 		if len(posts) != 4 {
@@ -144,7 +144,7 @@ func TestTheTestsOfOneHostAreSpaced(t *testing.T) {
 		other := labEndpoint("other")
 		other.URL = "https://b.test/"
 		l.Test(other, order("change", 0))
-		time.Sleep(10 * time.Second)
+		advance(10 * time.Second)
 		at := map[time.Duration]int{}
 		for _, post := range l.net.sent() {
 			at[post]++
@@ -162,12 +162,12 @@ func TestAnotherOrderOrPlaceInterruptsATestThatHangs(t *testing.T) {
 		p := labEndpoint("a")
 		l.Inspect(p)
 		l.Test(p, order("first", testRetries))
-		time.Sleep(2 * time.Second)
+		advance(2 * time.Second)
 		moved := labEndpoint("a")
 		moved.URL = "https://b.test/moved"
 		l.Inspect(moved)
 		l.Test(moved, order("second", testRetries))
-		time.Sleep(time.Second)
+		advance(time.Second)
 		synctest.Wait()
 		if report, done := l.Report(p.Ref, p.UID); !done || report.Order.Key != "second" || l.net.urls[1] != moved.URL {
 			t.Errorf("report %+v after requests to %v", report, l.net.urls)
@@ -179,7 +179,7 @@ func TestAnotherOrderOrPlaceInterruptsATestThatHangs(t *testing.T) {
 		l.net.answers = []int{0}
 		l.net.mu.Unlock()
 		l.Test(moved, order("third", 0))
-		time.Sleep(2 * time.Second)
+		advance(2 * time.Second)
 		l.Forget(p.Ref)
 		synctest.Wait()
 		if len(l.probes) != 0 {
@@ -208,7 +208,7 @@ func TestAnInspectionIsRepeated(t *testing.T) {
 				}
 				l.net.failures, l.net.notAfter = tc.failures, time.Now().Add(tc.notAfter)
 				l.Inspect(labEndpoint("a"))
-				time.Sleep(tc.within)
+				advance(tc.within)
 				synctest.Wait()
 				l.net.mu.Lock()
 				defer l.net.mu.Unlock()
@@ -273,3 +273,6 @@ func TestHostPaceIsBounded(t *testing.T) {
 		t.Errorf("%d hosts are remembered", len(h))
 	}
 }
+
+// advance lets synctest's clock run on.
+func advance(d time.Duration) { <-time.After(d) }

@@ -72,8 +72,7 @@ func refusalVerdict(refused ...*refusal) error {
 
 // asRefusal splits off what is no refusal: an error that is to be retried.
 func asRefusal(err error) (*refusal, error) {
-	var refused *refusal
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*refusal](err); ok {
 		return refused, nil
 	}
 	return nil, err

@@ -228,7 +228,7 @@ func TestRequestedType(t *testing.T) {
 	for requested, want := range map[string]string{
 		"call.completed": "call.completed", "call.completed/": "call.completed", "booking.created/" + token: "booking.created",
 		"contact.created/2026-02-15T14:32:00Z": "contact.created", "custom.x/a/b": "custom.x",
-		"call.completed/" + token + "x": "", "call.completed ": "", "custom.": "", "CALL.COMPLETED": "", "/x": "",
+		"call.completed/" + token + "x": "", "call.completed\t": "", "custom.": "", "CALL.COMPLETED": "", "/x": "",
 	} {
 		kind, ok := requestedType(requested)
 		if ok != (want != "") || ok && string(kind) != want {

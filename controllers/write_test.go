@@ -106,7 +106,7 @@ func TestWhatIsAboutCountersOnly(t *testing.T) {
 
 func TestSlot(t *testing.T) {
 	now := time.Unix(1000, 0)
-	after := func(d time.Duration) time.Time { return now.Add(d) }
+	after := now.Add
 	limiter := rate.NewLimiter(1, 1)
 
 	var first, second, third slot

@@ -13,7 +13,7 @@ import (
 // maxMessage is a bound of ours, below the API's: a message is a sentence or two.
 const maxMessage = 1024
 
-// True, False and Unknown are conditions without the parts that Set fills in.
+// True is a condition that holds, without the parts that Set fills in; so are the other two.
 func True(kind, reason, message string) metav1.Condition {
 	return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: message}
 }
