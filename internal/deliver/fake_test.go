@@ -117,11 +117,16 @@ func (q *fakeQueue) Unpark(ref endpoint.Ref) {
 	q.wake()
 }
 
-func (q *fakeQueue) UnparkAll() {
+func (q *fakeQueue) Waiting() []endpoint.Ref {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	clear(q.parked)
-	q.wake()
+	var refs []endpoint.Ref
+	for _, l := range q.all {
+		if !l.d.State.Done() {
+			refs = append(refs, l.d.Ref)
+		}
+	}
+	return refs
 }
 
 func (q *fakeQueue) HoldGone(_ context.Context, ref endpoint.Ref, incarnation string) error {

@@ -33,7 +33,7 @@ type Lease interface {
 type Queue interface {
 	Lease(ctx context.Context, admit func(endpoint.Ref) bool) (Lease, error)
 	Unpark(ref endpoint.Ref)
-	UnparkAll()
+	Waiting() []endpoint.Ref
 	HoldGone(ctx context.Context, ref endpoint.Ref, incarnation string) error
 	Gone(ref endpoint.Ref) string
 }
@@ -111,7 +111,9 @@ func (s *Stage) InFlight() int { return s.gate.flying() }
 // EndpointsChanged looks again at everything that waits.
 func (s *Stage) EndpointsChanged() {
 	s.gate.forget()
-	s.Queue.UnparkAll()
+	for _, ref := range s.Queue.Waiting() {
+		s.Queue.Unpark(ref)
+	}
 }
 
 // faultPause is the wait after the queue failed: a stage that ended then would be a dispatcher that looks well and

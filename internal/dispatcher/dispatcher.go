@@ -63,10 +63,8 @@ func Run(ctx context.Context, o Options) error {
 	select {
 	case <-ctx.Done():
 	case <-d.ingest.Done():
-	case <-d.queue.Broken():
 	}
-	// What broke the queue ends the process with an error, so that it is started again, on a queue opened anew.
-	return errors.Join(d.queue.Err(), d.Stop(context.WithoutCancel(ctx)))
+	return d.Stop(context.WithoutCancel(ctx))
 }
 
 // New opens the queue and connects the stages; nothing runs yet.
@@ -78,7 +76,7 @@ func New(ctx context.Context, o Options) (*Dispatcher, error) {
 	now := steadyClock()
 	//nolint:contextcheck // the queue lives until Close, not as long as a context
 	q, err := pebble.Open(pebble.Options{Dir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
-		ReserveBytes: o.ReserveBytes, Now: now, Alarm: alarm(now), Log: log})
+		ReserveBytes: uint64(o.ReserveBytes), Now: now, Alarm: alarm(now), Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
@@ -104,7 +102,7 @@ func alarm(now func() time.Time) func(at time.Time) <-chan time.Time {
 func (d *Dispatcher) connect(ctx context.Context) error {
 	o, log := d.options, logr.FromContextOrDiscard(ctx)
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	registerQueue(d.registry, d.queue)
+	registerQueue(d.registry, d.queue, time.Now)
 	d.endpoints = &endpoints{queue: d.queue, file: filepath.Join(o.QueueDir, "endpoints"), grace: o.DeletionGrace,
 		now: time.Now, changed: func() { d.deliver.EndpointsChanged() }}
 	d.endpoints.load(log)
@@ -124,7 +122,7 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in := ingest.Options{Addr: o.Listen, Namespace: o.Namespace, Queue: ingestQueue{d.queue}, Endpoints: d.endpoints, Now: d.now, Registerer: d.registry}
+	in := ingest.Options{Addr: o.Listen, Namespace: o.Namespace, Queue: ingestQueue{d.queue}, Endpoints: d.endpoints, Registerer: d.registry}
 	if err := in.Validate(); err != nil {
 		return err
 	}
@@ -150,9 +148,6 @@ func newEgress(o Options) (*egress.Client, error) {
 
 // ready is false while events are answered 503. The manager's absence is no reason: deliveries go on without it.
 func (d *Dispatcher) ready() error {
-	if d.queue.Err() != nil {
-		return errors.New("the queue is broken")
-	}
 	if d.queue.Stats().Full {
 		return errors.New("the queue is full")
 	}
@@ -202,7 +197,7 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 func (d *Dispatcher) deliverRest(ctx context.Context) {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for d.deliver.InFlight() > 0 || !d.queue.Idle() {
+	for d.deliver.InFlight() > 0 {
 		select {
 		case <-ctx.Done():
 			return

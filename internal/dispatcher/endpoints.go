@@ -112,7 +112,7 @@ func (e *endpoints) sweepOnce(ctx context.Context) {
 		} else if p != nil && p.Hold == endpoint.HoldNone && e.queue.Gone(ref) == "" {
 			continue // attempts see the deadline themselves
 		}
-		ended, _, err := e.queue.Expire(ctx, ref, every, reason)
+		ended, err := e.queue.Expire(ctx, ref, every, reason)
 		if err != nil {
 			log.Error(err, "expire failed", "namespace", ref.Namespace, "endpoint", ref.Name)
 			continue

@@ -43,7 +43,7 @@ func (h *health) serve() { _ = h.server.Serve(h.listener) } // ends with stop
 func (h *health) stop(ctx context.Context) { _ = h.server.Shutdown(ctx) }
 
 // registerQueue exposes the queue's figures; they are read when they are asked for.
-func registerQueue(r prometheus.Registerer, q queue.Queue) {
+func registerQueue(r prometheus.Registerer, q queue.Queue, now func() time.Time) {
 	gauge := func(name, help string, value func(queue.Stats) float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "webhook_dispatcher_queue_" + name, Help: help},
 			func() float64 { return value(q.Stats()) }))
@@ -59,6 +59,10 @@ func registerQueue(r prometheus.Registerer, q queue.Queue) {
 	gauge("max_bytes", "Live bytes at which new events are answered 503.", func(s queue.Stats) float64 { return float64(s.MaxBytes) })
 	gauge("idempotency_keys", "Idempotency keys remembered.", func(s queue.Stats) float64 { return float64(s.IdempotencyKeys) })
 	gauge("oldest_idempotency_key_seconds", "Age of the oldest idempotency key.", func(s queue.Stats) float64 { return s.OldestKeyAge.Seconds() })
-	gauge("oldest_due_seconds", "How long the delivery that is due the longest has been so; 0 when none is due.",
-		func(s queue.Stats) float64 { return s.OldestDue.Seconds() })
+	gauge("oldest_waiting_seconds", "Age of the oldest waiting delivery.", func(s queue.Stats) float64 {
+		if s.OldestWaiting.IsZero() {
+			return 0
+		}
+		return now().Sub(s.OldestWaiting).Seconds()
+	})
 }

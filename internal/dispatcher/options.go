@@ -83,9 +83,6 @@ func (o *Options) Validate() error {
 	if o.QueueMaxBytes < 16<<20 {
 		refuse("--queue-max-bytes: must be at least 16777216")
 	}
-	if o.ReserveBytes < 0 {
-		refuse("--queue-reserve-bytes: must not be negative")
-	}
 	if o.MaxInFlight < 2 || o.MaxInFlight > 65536 {
 		refuse("--max-in-flight: must be 2 to 65536")
 	}

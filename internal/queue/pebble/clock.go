@@ -97,7 +97,6 @@ func (q *Queue) wakeAll() {
 		q.wakeOne()
 	}
 	q.news.tell()
-	q.newCounts.tell()
 	q.newMatch.tell()
 }
 

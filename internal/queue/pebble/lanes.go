@@ -80,17 +80,16 @@ func (l *lane) remove(p place) {
 }
 
 // refill reads the next deliveries behind the window, which is empty. A due time further ahead than the wait that led
-// to it comes from a clock that was set back since: it is taken as that wait from now on. What could not be read is
-// still there: more says so.
+// to it comes from a clock that was set back since: it is taken as that wait from now on.
 func (q *Queue) refill(l *lane, now int64) error {
 	from := lanePrefix(l.id)
 	if l.high != (place{}) {
 		from = append(l.high.key(), 0)
 	}
-	more := false
-	err := q.each(from, after(lanePrefix(l.id)), func(it *pdb.Iterator) (bool, error) {
+	l.more = false
+	return q.each(from, after(lanePrefix(l.id)), func(it *pdb.Iterator) (bool, error) {
 		if len(l.window) == windowSize {
-			more = true
+			l.more = true
 			return false, nil
 		}
 		p, ok := parsePlace(it.Key()[1:])
@@ -112,8 +111,6 @@ func (q *Queue) refill(l *lane, now int64) error {
 		l.window = append(l.window, entry{p, ready})
 		return true, nil
 	})
-	l.more = more || err != nil
-	return err
 }
 
 // laneFor returns the lane, made if need be.

@@ -11,8 +11,6 @@ type settleOp struct {
 	held held
 	uid  string // of the endpoint when the delivery was leased
 	to   *stored
-	// unattempted says that no attempt led to it.
-	unattempted bool
 }
 
 func (o *settleOp) prepare(b *batch) error {
@@ -29,7 +27,7 @@ func (o *settleOp) prepare(b *batch) error {
 		return nil
 	}
 	b.dequeue(l, s.PayloadBytes)
-	return b.end(p.id(), s, !o.unattempted)
+	return b.end(p.id(), s)
 }
 
 // interruptOp counts the deliveries that were in flight when the process died.
@@ -57,7 +55,7 @@ func (o *interruptOp) prepare(b *batch) error {
 		b.delete(p.key())
 		b.dequeue(b.q.book.lane(s.Ref), s.PayloadBytes)
 		s.Delivery = delivery.Fail(s.Delivery, delivery.ReasonInterrupted, b.now)
-		if err := b.end(p.id(), s, false); err != nil {
+		if err := b.end(p.id(), s); err != nil {
 			return err
 		}
 	}
