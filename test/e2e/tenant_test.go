@@ -36,6 +36,7 @@ type tenant struct {
 	t         *testing.T
 	namespace string
 	*system.Dispatcher
+	started bool
 }
 
 // newTenant makes the namespace with the Secrets that its endpoints refer to. The dispatcher is not started yet.
@@ -46,7 +47,7 @@ func newTenant(t *testing.T, namespace string, args ...string) *tenant {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Stop)
-	n := &tenant{t, namespace, d}
+	n := &tenant{t: t, namespace: namespace, Dispatcher: d}
 	n.secret(caSecret, map[string]string{"ca.crt": string(ca.PEM())})
 	n.secret(headerSecret, map[string]string{"value": markHeader})
 	return n
@@ -66,6 +67,7 @@ func (n *tenant) restart() {
 	if err := n.Start(n.t.Context()); err != nil {
 		n.t.Fatal(err)
 	}
+	n.started = true
 }
 
 func (n *tenant) secret(name string, data map[string]string) {
@@ -135,6 +137,9 @@ func (n *tenant) eventually(limit time.Duration, check func() error) {
 func (n *tenant) ready(name string) {
 	n.t.Helper()
 	n.condition(name, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	if n.started { // an endpoint without a dispatcher is ready too
+		n.upToDate(name)
+	}
 }
 
 // accepted waits until the endpoint is, whoever has taken it.
