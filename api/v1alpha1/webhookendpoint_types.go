@@ -72,12 +72,14 @@ type SigningSpec struct {
 type Header struct {
 	// name of the header, at most 64 characters; its case does not matter. Headers that the delivery itself sets are
 	// reserved: webhook-*, content-*, proxy-*, host, user-agent, connection, keep-alive, te, trailer, transfer-encoding,
-	// upgrade, expect, accept-encoding, traceparent, tracestate. Example: X-Client.
+	// upgrade, expect, accept-encoding, traceparent, tracestate. So are idempotency-key and x-idempotency-key, whose value
+	// would be the same for all events: receivers deduplicate by webhook-id. Example: X-Client.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9!#$%&\\'*+.^_`|~-]+$')",message="a header name has letters, digits and hyphens only (an RFC 9110 token), for example X-Client"
 	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().matches('^(webhook-.*|proxy-.*|content-.*|host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|user-agent|accept-encoding|traceparent|tracestate)$')",message="this header is set by the delivery itself and reserved: use a name of your own, for example X-Client"
+	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['idempotency-key', 'x-idempotency-key'])",message="this header is reserved, since one value for all events would make them one: remove it and let the receiver deduplicate by webhook-id, which each request carries"
 	Name string `json:"name"`
 	// value in clear text, at most 2048 visible ASCII characters; whoever may read this object can read it. For a secret
 	// use valueFrom instead. Example: acme.

@@ -31,6 +31,7 @@ const (
 	wantPort       = "url must have a port from 1 to 65535"
 	wantType       = "unknown event type: use call.completed, booking.created, contact.created, or a type of your own as custom.<name>"
 	wantOneURL     = "set either url or urlFrom"
+	wantByID       = "remove it and let the receiver deduplicate by webhook-id"
 	wantReserved   = "reserved: use a name of your own, for example X-Client"
 	wantToken      = "a header name has letters, digits and hyphens only"
 	wantVisible    = "a header value has visible ASCII characters and spaces only, no line breaks"
@@ -210,6 +211,10 @@ func TestEndpointHeaders(t *testing.T) {
 		Proxy-Authorization proxy-connection User-Agent Accept-Encoding traceparent Tracestate`) {
 		rows = append(rows, headerRow("reserved "+name, name, wantReserved))
 	}
+	for _, name := range []string{"Idempotency-Key", "x-idempotency-key"} {
+		rows = append(rows, headerRow("reserved "+name, name, wantByID))
+	}
+	rows = append(rows, headerRow("name that ends like a key", "X-My-Idempotency-Key", ""))
 	tryAll(t, endpoints, validEndpoint, rows)
 }
 

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -25,6 +26,9 @@ func run() int {
 	verbosity := 0
 	bind(flag.CommandLine, &o, &verbosity)
 	flag.Parse()
+	if o.Namespace == "" {
+		o.Namespace = namespaceOfPod(namespaceFile)
+	}
 	handler := slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-verbosity)})
 	log := logr.FromSlogHandler(handler)
 	if err := o.Validate(); err != nil {
@@ -40,13 +44,25 @@ func run() int {
 	return 0
 }
 
+// namespaceFile is where a kubelet writes the pod's namespace, with the service account's token.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// namespaceOfPod is the namespace that the file holds; empty when there is none.
+func namespaceOfPod(path string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "" // Validate says what to do about it
+	}
+	return strings.TrimSpace(string(content))
+}
+
 func bind(f *flag.FlagSet, o *dispatcher.Options, verbosity *int) {
-	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the pod, whose endpoints are served")
+	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the pod, whose endpoints are served; by default the one in "+namespaceFile)
 	f.StringVar(&o.Listen, "listen", o.Listen, "loopback address that takes events")
 	f.StringVar(&o.HealthListen, "health-listen", o.HealthListen, "address of /healthz, /readyz and /metrics")
 	f.StringVar(&o.QueueDir, "queue-dir", o.QueueDir, "folder of the queue; it must outlive the container")
 	f.Int64Var(&o.QueueMaxBytes, "queue-max-bytes", o.QueueMaxBytes, "bytes of waiting events beyond which new ones are answered 503")
-	f.Int64Var(&o.ReserveBytes, "queue-reserve-bytes", o.ReserveBytes, "free bytes of the disk below which new events are answered 503")
+	f.Int64Var(&o.ReserveBytes, "queue-reserve-bytes", o.ReserveBytes, "free bytes of the disk below which new events are answered 503; 0 keeps nothing free")
 	f.StringVar(&o.ManagerAddress, "manager-address", o.ManagerAddress, "host:port of the manager's control service")
 	f.StringVar(&o.ManagerServerName, "manager-server-name", o.ManagerServerName, "name in the manager's certificate, when it is not the host of its address")
 	f.StringVar(&o.CAFile, "manager-ca-file", o.CAFile, "PEM file with the manager's CA; read again at each connection")

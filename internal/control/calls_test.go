@@ -29,7 +29,7 @@ func (s *stand) idle(token string) *Client {
 	s.t.Helper()
 	c, err := NewClient(ClientOptions{
 		Address: s.address, CAFile: s.caFile, TokenFile: writeFile(s.t, "token", token), QueueID: "q",
-		Known: func() []*endpoint.Endpoint { return nil }, Apply: func([]*endpoint.Endpoint, bool) error { return nil },
+		Known: func() []*endpoint.Endpoint { return nil }, Apply: func([]*endpoint.Endpoint) error { return nil },
 	})
 	if err != nil {
 		s.t.Fatal(err)

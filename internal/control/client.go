@@ -42,10 +42,9 @@ type ClientOptions struct {
 	Version    string
 	// Known returns the endpoints in force, whatever they came from.
 	Known func() []*endpoint.Endpoint
-	// Apply is called with the whole list, from one goroutine. It returns after the list is on disk and in force; an
-	// error makes the client begin again. complete is false when the list may lack endpoints; such lists are not made
-	// now.
-	Apply func(list []*endpoint.Endpoint, complete bool) error
+	// Apply is called with the whole list, from one goroutine. It returns after the list is on disk and in force. After an
+	// error the list is not acknowledged, whether it is in force or not: the client begins again, and applies it again.
+	Apply func(list []*endpoint.Endpoint) error
 	Log   logr.Logger
 	// Registerer takes the metrics; nil leaves them out.
 	Registerer prometheus.Registerer
@@ -75,7 +74,7 @@ type Client struct {
 	service   controlpb.ControlClient
 	metrics   *clientMetrics
 	connected atomic.Bool
-	// applied says that Apply has put a list of the manager in force since this process began.
+	// applied says that what Known returns was applied without an error since this process began.
 	applied bool
 }
 
@@ -105,15 +104,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 	return &Client{o: o, conn: conn, service: controlpb.NewControlClient(conn), metrics: newClientMetrics(o.Registerer)}, nil
 }
 
-// Connected says whether the manager streams endpoints now.
-func (c *Client) Connected() bool { return c.connected.Load() }
-
 // Close ends all streams. It comes after the outbox has stopped, whose last report needs the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
 // Start streams endpoints until ctx ends, and connects for ever. It is called once.
 func (c *Client) Start(ctx context.Context) error {
-	limit := firstWait
+	limit, last := firstWait, ""
 	for {
 		took, err := c.stream(ctx)
 		c.setConnected(false)
@@ -121,11 +117,9 @@ func (c *Client) Start(ctx context.Context) error {
 			return nil //nolint:nilerr // being stopped is no failure
 		}
 		if took {
-			limit = firstWait
-			c.o.Log.Info("manager disconnected", "cause", err.Error())
-		} else {
-			c.o.Log.V(1).Info("manager not reached", "cause", err.Error())
+			limit, last = firstWait, ""
 		}
+		last = c.tell(took, last, err)
 		// Anywhere up to the limit: when the leader changes, all dispatchers come at once.
 		if !sleep(ctx, time.Duration(rand.Int64N(int64(limit)))+limit/10) {
 			return nil
@@ -133,6 +127,20 @@ func (c *Client) Start(ctx context.Context) error {
 		limit = min(2*limit, maxWait)
 		c.metrics.reconnects.Inc()
 	}
+}
+
+// tell logs why a stream ended: a cause that is new for all to see, and its repetitions for those who look for them.
+func (c *Client) tell(took bool, last string, err error) (cause string) {
+	level := 0
+	if cause = err.Error(); cause == last {
+		level = 1
+	}
+	if took {
+		c.o.Log.V(level).Info("manager disconnected", "cause", cause)
+	} else {
+		c.o.Log.V(level).Info("manager not reached", "cause", cause)
+	}
+	return cause
 }
 
 func (c *Client) setConnected(on bool) {

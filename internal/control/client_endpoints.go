@@ -61,7 +61,8 @@ func send(stream controlpb.Control_EndpointsClient, m *controlpb.EndpointsReques
 
 func (c *Client) apply(list *workingList) error {
 	if list.changed || !c.applied {
-		if err := c.o.Apply(list.all(), true); err != nil {
+		c.applied = false // the list may be in force all the same, so that it is not seen as changed the next time
+		if err := c.o.Apply(list.all()); err != nil {
 			return fmt.Errorf("put endpoints in force: %w", err)
 		}
 	}

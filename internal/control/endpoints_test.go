@@ -6,10 +6,14 @@ package control
 import (
 	"errors"
 	"net"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
 
@@ -64,9 +68,9 @@ func TestFirstListOfThousandsThenOneChangeThenNothingAtResume(t *testing.T) {
 	if got := s.sent() - before; got != 0 {
 		t.Errorf("resume sent %v endpoints", got)
 	}
-	if !again.client.Connected() || again.applies() != 1 {
+	if !again.connected() || again.applies() != 1 {
 		t.Errorf("connected = %v, applied %d times; want the known list to be confirmed once",
-			again.client.Connected(), again.applies())
+			again.connected(), again.applies())
 	}
 }
 
@@ -78,7 +82,7 @@ func TestRemovedAndReplacedEndpoints(t *testing.T) {
 	}
 	s.registry.Complete()
 	d := s.dispatcher("a", "p")
-	soon(d.client.Connected).Should(BeTrue())
+	soon(d.connected).Should(BeTrue())
 	s.registry.Remove(remove.Ref)
 	s.registry.Set(newEndpoint("a", "replace", func(p *endpoint.Endpoint) { p.UID = "uid-second" }))
 	soon(func() bool {
@@ -150,31 +154,31 @@ func TestLeaderChangesEndStreams(t *testing.T) {
 	s.registry.Set(p)
 	s.registry.Complete()
 	d := s.dispatcher("a", "p")
-	soon(d.client.Connected).Should(BeTrue())
+	soon(d.connected).Should(BeTrue())
 	s.server.Serving(false)
-	soon(d.client.Connected).Should(BeFalse())
+	soon(d.connected).Should(BeFalse())
 	soon(taken(s, "a", p)).Should(Equal([2]int{0, 0}))
 	if d.get("one") == nil {
 		t.Error("the endpoint went with the leader")
 	}
 	s.server.Serving(true)
-	soon(d.client.Connected).Should(BeTrue())
+	soon(d.connected).Should(BeTrue())
 }
 
 func TestReconnectsAfterTheServerRestarted(t *testing.T) {
 	s, soon := newStand(t, nil), eventually(t)
 	s.registry.Complete()
 	d := s.dispatcher("a", "p")
-	soon(d.client.Connected).Should(BeTrue())
+	soon(d.connected).Should(BeTrue())
 	s.stop()
-	soon(d.client.Connected).Should(BeFalse())
+	soon(d.connected).Should(BeFalse())
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", s.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.serve(listener, nil)
 	s.server.Serving(true)
-	soon(d.client.Connected).Should(BeTrue())
+	soon(d.connected).Should(BeTrue())
 }
 
 func TestConnectionsAgeOutAndResume(t *testing.T) {
@@ -185,7 +189,7 @@ func TestConnectionsAgeOutAndResume(t *testing.T) {
 	d := s.dispatcher("a", "p")
 	soon(taken(s, "a", p)).Should(Equal([2]int{1, 1}))
 	soon(func() float64 { return counterOf(t, d.client.metrics.reconnects) }).Should(BeNumerically(">=", 1))
-	soon(d.client.Connected).Should(BeTrue())
+	soon(d.connected).Should(BeTrue())
 	if s.sent() != 1 {
 		t.Errorf("sent %v endpoints, want the one once", s.sent())
 	}
@@ -207,4 +211,37 @@ func TestAnEndpointTooLargeIsHeld(t *testing.T) {
 	if d.get("one") == nil {
 		t.Error("its neighbour is not there")
 	}
+}
+
+func TestCauseIsLoggedOnceAtTheDefaultLevel(t *testing.T) {
+	s, soon := newStand(t, nil), eventually(t)
+	var mu sync.Mutex
+	var lines []string
+	shown := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(lines)
+	}
+	s.log = funcr.New(func(_, args string) {
+		mu.Lock()
+		defer mu.Unlock()
+		lines = append(lines, args)
+	}, funcr.Options{})
+	_, other := newCertificate(t)
+	trusted, wrong := s.caFile, writeFile(t, "wrong.crt", string(other))
+	s.caFile = wrong
+	d := s.dispatcher("a", "p")
+	soon(func() float64 { return counterOf(t, d.client.metrics.reconnects) }).Should(BeNumerically(">", 2))
+	if got := shown(); len(got) != 1 || !strings.Contains(got[0], "certificate") {
+		t.Errorf("a CA that does not fit is logged as %q, want one line that says so", got)
+	}
+	content, err := os.ReadFile(trusted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(wrong, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.registry.Complete()
+	soon(d.connected).Should(BeTrue())
 }

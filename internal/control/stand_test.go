@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -89,6 +90,7 @@ type stand struct {
 	address     string
 	caFile      string
 	certificate tls.Certificate
+	log         logr.Logger // of dispatchers
 	stop        func()
 
 	mu      sync.Mutex
@@ -168,7 +170,7 @@ func (s *stand) dispatcher(namespace, pod string, known ...*endpoint.Endpoint) *
 	d.client, err = NewClient(ClientOptions{
 		Address: s.address, CAFile: s.caFile, TokenFile: writeFile(s.t, "token", "a."+namespace+"."+pod+"\n"),
 		QueueID: "queue-" + pod, Version: "test", Registerer: prometheus.NewRegistry(),
-		Known: d.list, Apply: d.apply,
+		Known: d.list, Apply: d.apply, Log: s.log,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -189,22 +191,19 @@ func (s *stand) dispatcher(namespace, pod string, known ...*endpoint.Endpoint) *
 	return d
 }
 
-func (d *dispatcher) apply(list []*endpoint.Endpoint, complete bool) error {
+// apply puts the list in force even when it fails, as a dispatcher does that cannot save it.
+func (d *dispatcher) apply(list []*endpoint.Endpoint) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fail != nil {
-		return d.fail
-	}
-	if !complete {
-		return errors.New("an incomplete list was applied")
-	}
 	d.applied++
 	d.inForce = map[string]*endpoint.Endpoint{}
 	for _, p := range list {
 		d.inForce[p.Name] = p
 	}
-	return nil
+	return d.fail
 }
+
+func (d *dispatcher) connected() bool { return d.client.connected.Load() }
 
 func (d *dispatcher) list() []*endpoint.Endpoint {
 	d.mu.Lock()

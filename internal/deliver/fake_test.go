@@ -24,8 +24,8 @@ type fakeQueue struct {
 	all     []*fakeLease
 	parked  map[endpoint.Ref]bool
 	changed chan struct{}
-	// failLease and failSettle make that many calls fail.
-	failLease, failSettle int
+	// failLease, failRead and failSettle make that many calls fail.
+	failLease, failRead, failSettle int
 
 	goneMu sync.Mutex // its own: the gate asks while Lease holds mu
 	gone   map[endpoint.Ref]string
@@ -117,16 +117,11 @@ func (q *fakeQueue) Unpark(ref endpoint.Ref) {
 	q.wake()
 }
 
-func (q *fakeQueue) Waiting() []endpoint.Ref {
+func (q *fakeQueue) UnparkAll() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var refs []endpoint.Ref
-	for _, l := range q.all {
-		if !l.d.State.Done() {
-			refs = append(refs, l.d.Ref)
-		}
-	}
-	return refs
+	clear(q.parked)
+	q.wake()
 }
 
 func (q *fakeQueue) HoldGone(_ context.Context, ref endpoint.Ref, incarnation string) error {
@@ -147,6 +142,10 @@ func (l *fakeLease) Delivery() delivery.Delivery { return l.now() }
 func (l *fakeLease) Event() (*event.Event, error) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
+	if l.q.failRead > 0 {
+		l.q.failRead--
+		return nil, errDisk
+	}
 	if l.e == nil {
 		return nil, errDisk
 	}
@@ -178,6 +177,13 @@ func (l *fakeLease) spoil() {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	l.e = nil
+}
+
+// end fails the delivery without an attempt.
+func (l *fakeLease) end() {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	l.d = delivery.Fail(l.d, delivery.ReasonDeadlineExceeded, time.Now())
 }
 
 func (l *fakeLease) now() delivery.Delivery {

@@ -170,9 +170,3 @@ func (g *gate) forget() {
 		}
 	}
 }
-
-func (g *gate) flying() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.inFlight
-}

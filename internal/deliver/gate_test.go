@@ -66,8 +66,8 @@ func TestGateHolds(t *testing.T) {
 			t.Errorf("%s is admitted: %v, want %v", name, got, want)
 		}
 	}
-	if g.flying() != 2 {
-		t.Errorf("%d in flight, want 2", g.flying())
+	if g.inFlight != 2 {
+		t.Errorf("%d in flight, want 2", g.inFlight)
 	}
 }
 
@@ -147,8 +147,8 @@ func TestReleaseNamesThoseThatWaited(t *testing.T) {
 	if got, want := g.release(ref("b"), delivery.OutcomeDelivered), []endpoint.Ref{ref("b"), ref("d")}; !slices.Equal(got, want) {
 		t.Errorf("the last release names %v, want %v", got, want)
 	}
-	if g.flying() != 0 || len(g.tickets) != 0 || g.held != [classes]int{} {
-		t.Errorf("%d in flight, tickets %v, held %v after all was released", g.flying(), g.tickets, g.held)
+	if g.inFlight != 0 || len(g.tickets) != 0 || g.held != [classes]int{} {
+		t.Errorf("%d in flight, tickets %v, held %v after all was released", g.inFlight, g.tickets, g.held)
 	}
 }
 

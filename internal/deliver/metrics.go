@@ -11,12 +11,11 @@ import (
 
 // Metrics are the stage's figures.
 type Metrics struct {
-	attempts   *prometheus.CounterVec
-	durations  prometheus.Histogram
-	deliveries *prometheus.CounterVec
-	retries    prometheus.Counter
-	inFlight   prometheus.Gauge
-	faults     prometheus.Counter
+	attempts  *prometheus.CounterVec
+	durations prometheus.Histogram
+	retries   prometheus.Counter
+	inFlight  prometheus.Gauge
+	faults    prometheus.Counter
 }
 
 // NewMetrics registers them, all label values at zero.
@@ -27,32 +26,24 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		durations: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "webhook_dispatcher_attempt_duration_seconds",
 			Help:    "Time from connecting to the last byte of the answer.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}),
-		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_dispatcher_deliveries_total",
-			Help: "Deliveries ended by an attempt, by state."}, []string{"state"}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "webhook_dispatcher_retries_total",
 			Help: "Requests that were not the first of their delivery."}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "webhook_dispatcher_attempts_in_flight",
 			Help: "Requests under way."}),
 		faults: prometheus.NewCounter(prometheus.CounterOpts{Name: "webhook_dispatcher_queue_faults_total",
-			Help: "Leases and settlements that the queue failed; each is repeated."}),
+			Help: "Leases, reads of events and settlements that the queue failed; each is repeated."}),
 	}
 	for _, o := range delivery.Outcomes() {
 		m.attempts.WithLabelValues(string(o))
 	}
-	for _, s := range []delivery.State{delivery.Delivered, delivery.Failed} {
-		m.deliveries.WithLabelValues(s.String())
-	}
-	r.MustRegister(m.attempts, m.durations, m.deliveries, m.retries, m.inFlight, m.faults)
+	r.MustRegister(m.attempts, m.durations, m.retries, m.inFlight, m.faults)
 	return m
 }
 
-func (m *Metrics) observe(a delivery.Attempt, d delivery.Delivery) {
+func (m *Metrics) observe(a delivery.Attempt) {
 	m.attempts.WithLabelValues(string(a.Outcome)).Inc()
 	m.durations.Observe(a.Duration.Seconds())
 	if a.Number > 1 {
 		m.retries.Inc()
-	}
-	if d.State.Done() {
-		m.deliveries.WithLabelValues(d.State.String()).Inc()
 	}
 }

@@ -18,6 +18,13 @@ import (
 // the request, and is not to have it again at once for as long as our disk is ill.
 const settlePause = 10 * time.Second
 
+// A delivery whose event cannot be read is put off by readPause up to maxReadFaults times before that uses up an attempt.
+const (
+	readPause     = 5 * time.Second
+	maxReadFaults = 3
+	maxUnread     = 1024
+)
+
 // run makes one attempt and settles it.
 func (s *Stage) run(lease Lease) {
 	d := lease.Delivery()
@@ -35,7 +42,11 @@ func (s *Stage) run(lease Lease) {
 		lease.Release(s.Now()) // held since it was admitted
 		return
 	}
-	a := s.attempt(lease, d, p)
+	a, made := s.attempt(lease, d, p)
+	if !made {
+		lease.Release(s.Now().Add(readPause))
+		return
+	}
 	if a.Outcome == delivery.OutcomeInterrupted && s.attempts.Err() != nil {
 		lease.Release(s.Now()) // cut off by Stop: not counted
 		return
@@ -44,17 +55,44 @@ func (s *Stage) run(lease Lease) {
 	s.settle(lease, d, p, a)
 }
 
-func (s *Stage) attempt(lease Lease, d delivery.Delivery, p *endpoint.Endpoint) delivery.Attempt {
+// attempt makes the attempt, unless our own disk is in its way and may be well again soon.
+func (s *Stage) attempt(lease Lease, d delivery.Delivery, p *endpoint.Endpoint) (a delivery.Attempt, made bool) {
 	number := d.AttemptCount + 1
 	e, err := lease.Event()
-	if err != nil {
-		logr.FromContextOrDiscard(s.attempts).Error(err, "read of an event failed", "namespace", d.Ref.Namespace,
-			"endpoint", d.Ref.Name, "eventID", d.EventID)
-		// Counted, although the fault is ours: given back instead, a record that cannot be read would stand for ever at
-		// the head of its endpoint's line.
-		return interrupted(number, time.Now(), "the event could not be read from the queue")
+	again := s.readAgain(d, err != nil)
+	if err == nil {
+		return Attempt(s.attempts, s.Poster, Request{Endpoint: p, Event: e, Number: number, Test: d.Trigger == delivery.TriggerTest}), true
 	}
-	return Attempt(s.attempts, s.Poster, Request{Endpoint: p, Event: e, Number: number, Test: d.Trigger == delivery.TriggerTest})
+	s.Metrics.faults.Inc()
+	logr.FromContextOrDiscard(s.attempts).Error(err, "read of an event failed", "namespace", d.Ref.Namespace,
+		"endpoint", d.Ref.Name, "eventID", d.EventID)
+	if again {
+		return delivery.Attempt{}, false
+	}
+	// Counted in the end, although the fault is ours: given back for ever, a record that cannot be read would stand at the
+	// head of its endpoint's line.
+	return interrupted(number, time.Now(), "the event could not be read from the queue"), true
+}
+
+// unreadKey names a delivery.
+type unreadKey struct {
+	ref     endpoint.Ref
+	eventID string
+}
+
+// readAgain notes how a read went and says whether a failed one is to be repeated without using up an attempt. Of more
+// than maxUnread deliveries at a time the disk is past waiting for.
+func (s *Stage) readAgain(d delivery.Delivery, failed bool) bool {
+	s.unreadMu.Lock()
+	defer s.unreadMu.Unlock()
+	key := unreadKey{d.Ref, d.EventID}
+	n, known := s.unread[key]
+	if !failed || n >= maxReadFaults || !known && len(s.unread) >= maxUnread {
+		delete(s.unread, key)
+		return false
+	}
+	s.unread[key] = n + 1
+	return true
 }
 
 func (s *Stage) settle(lease Lease, d delivery.Delivery, p *endpoint.Endpoint, a delivery.Attempt) {
@@ -75,7 +113,7 @@ func (s *Stage) settle(lease Lease, d delivery.Delivery, p *endpoint.Endpoint, a
 		lease.Release(s.Now().Add(settlePause))
 		return
 	}
-	s.Metrics.observe(a, after)
+	s.Metrics.observe(a)
 	report(log, a, after)
 }
 

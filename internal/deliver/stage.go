@@ -12,6 +12,7 @@ package deliver
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -33,7 +34,7 @@ type Lease interface {
 type Queue interface {
 	Lease(ctx context.Context, admit func(endpoint.Ref) bool) (Lease, error)
 	Unpark(ref endpoint.Ref)
-	Waiting() []endpoint.Ref
+	UnparkAll()
 	HoldGone(ctx context.Context, ref endpoint.Ref, incarnation string) error
 	Gone(ref endpoint.Ref) string
 }
@@ -64,11 +65,17 @@ type Stage struct {
 	cut         context.CancelFunc
 	loop        chan struct{}
 	running     sync.WaitGroup
+	busy        atomic.Int64 // of running
+
+	// unread counts the faults in reading the event of a delivery, for those that had any.
+	unreadMu sync.Mutex
+	unread   map[unreadKey]int
 }
 
 // New returns a stage that is not started.
 func New(o Options) *Stage {
-	return &Stage{Options: o, gate: newGate(o.Endpoints, o.Queue.Gone, max(o.MaxInFlight, 1)), loop: make(chan struct{})}
+	return &Stage{Options: o, gate: newGate(o.Endpoints, o.Queue.Gone, max(o.MaxInFlight, 1)), loop: make(chan struct{}),
+		unread: map[unreadKey]int{}}
 }
 
 // Start begins to lease, once; it returns at once. The end of ctx is not the end of the stage: that is Stop.
@@ -105,15 +112,13 @@ func (s *Stage) Stop(ctx context.Context) {
 	<-done
 }
 
-// InFlight is the number of attempts under way.
-func (s *Stage) InFlight() int { return s.gate.flying() }
+// InFlight is the number of attempts under way. One counts until those that waited for its slot may go on.
+func (s *Stage) InFlight() int { return int(s.busy.Load()) }
 
 // EndpointsChanged looks again at everything that waits.
 func (s *Stage) EndpointsChanged() {
 	s.gate.forget()
-	for _, ref := range s.Queue.Waiting() {
-		s.Queue.Unpark(ref)
-	}
+	s.Queue.UnparkAll()
 }
 
 // faultPause is the wait after the queue failed: a stage that ended then would be a dispatcher that looks well and
@@ -127,7 +132,11 @@ func (s *Stage) lease(ctx context.Context) {
 		lease, err := s.Queue.Lease(ctx, s.gate.Admit)
 		switch {
 		case err == nil && ctx.Err() == nil:
-			s.running.Go(func() { s.run(lease) }) //nolint:contextcheck // see Start
+			s.busy.Add(1)
+			s.running.Go(func() { //nolint:contextcheck // see Start
+				defer s.busy.Add(-1)
+				s.run(lease)
+			})
 		case err == nil:
 			s.giveBack(lease)
 		case ctx.Err() == nil:

@@ -70,9 +70,6 @@ func TestFourRequestsAtMost(t *testing.T) {
 		if n := s.count(t, "attempts_total", "Rejected"); n != 4 {
 			t.Errorf("%v attempts are counted", n)
 		}
-		if n := s.count(t, "deliveries_total", "Failed"); n != 1 {
-			t.Errorf("%v failed deliveries are counted", n)
-		}
 		s.Stop(t.Context())
 	})
 }
@@ -263,6 +260,48 @@ func TestUnreadableEventEndsAndBlocksNobody(t *testing.T) {
 	})
 }
 
+func TestReadFaultThatPassesUsesNoAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := endpointOf("a")
+		s := start(t, 10, func(context.Context, *endpoint.Endpoint, int) (delivery.Reply, *delivery.Failure) { return answer(200) }, p)
+		s.queue.mu.Lock()
+		s.queue.failRead = maxReadFaults
+		s.queue.mu.Unlock()
+		l := s.queue.add(p, 1)[0]
+		after(t, time.Minute)
+		if d := l.now(); d.State != delivery.Delivered || d.AttemptCount != 1 {
+			t.Errorf("ends %v after %d attempts", d.State, d.AttemptCount)
+		}
+		if n := s.count(t, "queue_faults_total", ""); n != maxReadFaults {
+			t.Errorf("%v faults are counted", n)
+		}
+		if len(s.unread) != 0 {
+			t.Errorf("%d deliveries are remembered as unread", len(s.unread))
+		}
+		s.Stop(t.Context())
+	})
+}
+
+func TestEndpointIsLookedAtAgainAlthoughNothingWaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := endpointOf("a")
+		held := endpointOf("a")
+		held.Hold = endpoint.HoldSuspended
+		s := start(t, 10, func(context.Context, *endpoint.Endpoint, int) (delivery.Reply, *delivery.Failure) { return answer(200) }, held)
+		l := s.queue.add(p, 1)[0]
+		synctest.Wait()
+		l.end() // its deadline passed while it was held
+		s.current.Store(endpoint.NewSnapshot([]*endpoint.Endpoint{p}))
+		s.EndpointsChanged()
+		next := s.queue.add(p, 1)[0]
+		after(t, time.Minute)
+		if d := next.now(); d.State != delivery.Delivered {
+			t.Errorf("after the hold a new delivery is %v", d.State)
+		}
+		s.Stop(t.Context())
+	})
+}
+
 func TestPanicCostsOneAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := endpointOf("a")
@@ -293,7 +332,7 @@ func TestMetricsBeginAtZero(t *testing.T) {
 		for _, f := range families {
 			series += len(f.GetMetric())
 		}
-		if want := len(delivery.Outcomes()) + 2 + 4; series != want {
+		if want := len(delivery.Outcomes()) + 4; series != want {
 			t.Errorf("%d series at the start, want %d", series, want)
 		}
 		s.Stop(t.Context())

@@ -10,7 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/garyclub/webhook-operator/internal/backoff"
 	"github.com/garyclub/webhook-operator/internal/control"
 	"github.com/garyclub/webhook-operator/internal/deliver"
 	"github.com/garyclub/webhook-operator/internal/egress"
@@ -30,13 +31,26 @@ import (
 	"github.com/garyclub/webhook-operator/internal/version"
 )
 
-// flushTimeout is what the last report to the manager may take at the end.
-const flushTimeout = 3 * time.Second
+const (
+	// flushTimeout is what the last report to the manager may take at the end. Its ledger, written every five seconds,
+	// acknowledges after six at most.
+	flushTimeout = 8 * time.Second
+	// brokenTimeout is what the end may take once the queue is broken: nothing can be settled or reported any more.
+	brokenTimeout = time.Second
+)
+
+// The waits before the matching of events begins again after a fault.
+const (
+	firstMatchWait = 100 * time.Millisecond
+	maxMatchWait   = 15 * time.Second
+)
+
+var errBroken = errors.New("the queue is broken")
 
 // Dispatcher is the assembled process.
 type Dispatcher struct {
 	options   Options
-	now       func() time.Time // the one clock of due times
+	clock     clock
 	registry  *prometheus.Registry
 	queue     queue.Queue
 	endpoints *endpoints
@@ -57,61 +71,78 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	return d.run(ctx)
+}
+
+// run ends with an error when the queue is broken, so that the process is started again, on a queue opened anew.
+func (d *Dispatcher) run(ctx context.Context) error {
 	if err := d.Start(ctx); err != nil {
 		return errors.Join(err, d.queue.Close())
 	}
 	select {
 	case <-ctx.Done():
 	case <-d.ingest.Done():
+	case <-d.queue.Broken():
 	}
-	return d.Stop(context.WithoutCancel(ctx))
+	err := d.Stop(context.WithoutCancel(ctx))
+	if broken := d.queue.Err(); broken != nil {
+		return fmt.Errorf("%w: %w", errBroken, broken) // what Stop met follows from it
+	}
+	return err
 }
 
 // New opens the queue and connects the stages; nothing runs yet.
-func New(ctx context.Context, o Options) (*Dispatcher, error) {
+func New(ctx context.Context, o Options) (*Dispatcher, error) { return assemble(ctx, o, steadyClock()) }
+
+func assemble(ctx context.Context, o Options, c clock) (*Dispatcher, error) {
 	log := logr.FromContextOrDiscard(ctx)
 	if err := os.MkdirAll(o.QueueDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue's folder: %w", err)
 	}
-	now := steadyClock()
+	d := &Dispatcher{options: o, clock: c, registry: prometheus.NewRegistry()}
 	//nolint:contextcheck // the queue lives until Close, not as long as a context
 	q, err := pebble.Open(pebble.Options{Dir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
-		ReserveBytes: uint64(o.ReserveBytes), Now: now, Alarm: alarm(now), Log: log})
+		ReserveBytes: o.reserve(), Now: c.now, Alarm: c.alarm, Ended: newEnds(d.registry, log).note, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
-	d := &Dispatcher{options: o, queue: q, now: now, registry: prometheus.NewRegistry()}
+	d.queue = q
 	if err := d.connect(ctx); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	return d, nil
 }
 
-// steadyClock begins at the time of day and goes on by the monotonic clock, so a step of the wall clock moves no due
-// time.
-func steadyClock() func() time.Time {
-	start := time.Now()
-	return func() time.Time { return start.Round(0).Add(time.Since(start)) }
+// clock is the one clock of the process, of due times and deadlines as of what is compared with them; alarm wakes by it.
+type clock struct {
+	now   func() time.Time
+	alarm func(at time.Time) <-chan time.Time
 }
 
-// alarm wakes by the clock that due times are of.
-func alarm(now func() time.Time) func(at time.Time) <-chan time.Time {
-	return func(at time.Time) <-chan time.Time { return time.After(at.Sub(now())) }
+// steadyClock begins at the time of day and goes on by the monotonic clock, so a step of the wall clock moves no due
+// time.
+func steadyClock() clock {
+	start := time.Now()
+	now := func() time.Time { return start.Round(0).Add(time.Since(start)) }
+	return clock{now, func(at time.Time) <-chan time.Time { return time.After(at.Sub(now())) }}
 }
 
 func (d *Dispatcher) connect(ctx context.Context) error {
 	o, log := d.options, logr.FromContextOrDiscard(ctx)
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	registerQueue(d.registry, d.queue, time.Now)
-	d.endpoints = &endpoints{queue: d.queue, file: filepath.Join(o.QueueDir, "endpoints"), grace: o.DeletionGrace,
-		now: time.Now, changed: func() { d.deliver.EndpointsChanged() }}
-	d.endpoints.load(log)
-	var err error
-	if d.poster, err = newEgress(o); err != nil {
+	registerQueue(d.registry, d.queue)
+	d.endpoints = &endpoints{namespace: o.Namespace, queue: d.queue, file: filepath.Join(o.QueueDir, "endpoints"),
+		grace: o.DeletionGrace, clock: d.clock, changed: func() { d.deliver.EndpointsChanged() },
+		log: log.WithName("endpoints"), listed: make(chan struct{}, 1)}
+	d.endpoints.load()
+	out := o.egress()
+	if err := out.Validate(); err != nil {
 		return err
 	}
+	d.poster = egress.New(out)
 	d.deliver = deliver.New(deliver.Options{Queue: deliverQueue{d.queue}, Endpoints: d.endpoints, Poster: d.poster,
-		Metrics: deliver.NewMetrics(d.registry), MaxInFlight: o.MaxInFlight, Now: d.now})
+		Metrics: deliver.NewMetrics(d.registry), MaxInFlight: o.MaxInFlight, Now: d.clock.now})
+	var err error
 	d.client, err = control.NewClient(control.ClientOptions{Address: o.ManagerAddress, CAFile: o.CAFile, TokenFile: o.TokenFile,
 		ServerName: o.ManagerServerName, QueueID: d.queue.ID(), Version: version.String(), Known: d.endpoints.known,
 		Apply: d.endpoints.apply, Log: log.WithName("control"), Registerer: d.registry})
@@ -122,32 +153,28 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in := ingest.Options{Addr: o.Listen, Namespace: o.Namespace, Queue: ingestQueue{d.queue}, Endpoints: d.endpoints, Registerer: d.registry}
+	in := ingest.Options{Addr: o.Listen, Namespace: o.Namespace, Queue: ingestQueue{d.queue}, Endpoints: d.endpoints, Now: d.clock.now, Registerer: d.registry}
 	if err := in.Validate(); err != nil {
 		return err
 	}
 	d.ingest = ingest.New(in)
-	d.health, err = newHealth(ctx, o.HealthListen, d.registry, d.ready)
+	d.health, err = newHealth(ctx, o.HealthListen, d.registry, d.alive, d.ready)
 	return err
 }
 
-func newEgress(o Options) (*egress.Client, error) {
-	out := egress.Options{Allow: o.EgressAllow, UserAgent: "webhook-operator/" + version.String(), IdlePerHost: o.MaxInFlight}
-	if o.EgressProxy != "" {
-		proxy, err := url.Parse(o.EgressProxy)
-		if err != nil {
-			return nil, errors.New("--egress-proxy: must be http://host:port")
-		}
-		out.Proxy = proxy
+// alive is false once only another start can help.
+func (d *Dispatcher) alive() error {
+	if d.queue.Err() != nil {
+		return errBroken // the cause, which names files, is in the log
 	}
-	if err := out.Validate(); err != nil {
-		return nil, err
-	}
-	return egress.New(out), nil
+	return nil
 }
 
 // ready is false while events are answered 503. The manager's absence is no reason: deliveries go on without it.
 func (d *Dispatcher) ready() error {
+	if err := d.alive(); err != nil {
+		return err
+	}
 	if d.queue.Stats().Full {
 		return errors.New("the queue is full")
 	}
@@ -159,7 +186,7 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.cancel = cancel
 	d.background.Go(d.health.serve)
-	d.background.Go(func() { _ = d.queue.MatchWaiting(background, d.endpoints.match) }) // ends with its context
+	d.background.Go(func() { d.matchWaiting(background) })
 	d.background.Go(func() { d.endpoints.sweep(background) })
 	d.background.Go(func() { _ = d.client.Start(background) })
 	d.background.Go(func() { _ = d.outbox.Start(background) })
@@ -171,18 +198,37 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	return nil
 }
 
+// matchWaiting runs until ctx ends. What failed, such as a read, is begun again; it may go on where it is not.
+func (d *Dispatcher) matchWaiting(ctx context.Context) {
+	for failures := 1; ; failures++ {
+		err := d.queue.MatchWaiting(ctx, d.endpoints.match)
+		if ctx.Err() != nil || d.queue.Err() != nil {
+			return
+		}
+		logr.FromContextOrDiscard(ctx).Error(err, "matching of waiting events failed; it begins again")
+		wait := backoff.Next(firstMatchWait, maxMatchWait, failures, rand.Float64())
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.clock.alarm(d.clock.now().Add(wait)):
+		}
+	}
+}
+
 // Stop takes no more events, delivers what is due within the drain timeout, reports, and closes the queue. What is left
 // is on disk for the next start.
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	log := logr.FromContextOrDiscard(ctx)
-	drain, cancel := context.WithTimeout(ctx, d.options.DrainTimeout)
+	drain, cancel := context.WithTimeout(ctx, d.bounded(d.options.DrainTimeout))
 	defer cancel()
 	errs := []error{d.ingest.Stop(drain)}
 	d.deliverRest(drain)
 	d.deliver.Stop(drain)
-	flush, cancelFlush := context.WithTimeout(ctx, flushTimeout)
+	flush, cancelFlush := context.WithTimeout(ctx, d.bounded(flushTimeout))
 	defer cancelFlush()
-	errs = append(errs, d.outbox.Stop(flush))
+	if err := d.outbox.Stop(flush); err != nil {
+		log.Info("the last report was not taken; the next start sends what is left", "cause", err.Error())
+	}
 	d.health.stop(flush)
 	d.cancel()
 	d.background.Wait()
@@ -193,15 +239,31 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// bounded is the timeout, cut short when the queue is broken.
+func (d *Dispatcher) bounded(timeout time.Duration) time.Duration {
+	if d.queue.Err() != nil {
+		return min(timeout, brokenTimeout)
+	}
+	return timeout
+}
+
 // deliverRest waits until nothing is due any more. Deliveries that wait for a retry or are held stay on disk.
 func (d *Dispatcher) deliverRest(ctx context.Context) {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for d.deliver.InFlight() > 0 {
+	for d.delivering() {
 		select {
 		case <-ctx.Done():
+			return
+		case <-d.queue.Broken():
 			return
 		case <-ticker.C:
 		}
 	}
+}
+
+// delivering says whether anything is in flight or due. The stage is asked twice, since an attempt that ends while the
+// queue is asked makes others due that had waited for its slot.
+func (d *Dispatcher) delivering() bool {
+	return d.deliver.InFlight() > 0 || !d.queue.Idle() || d.deliver.InFlight() > 0
 }

@@ -5,6 +5,7 @@ package dispatcher
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -17,34 +18,53 @@ import (
 	"github.com/garyclub/webhook-operator/internal/queue"
 )
 
-// sweepInterval is how often what is held, or waits for an endpoint that is gone, is looked at for its deadline.
+// sweepInterval is the least time between two looks at what waits for endpoints that are held or gone.
 const sweepInterval = 15 * time.Second
 
 // endpoints holds the list in force, keeps it on disk, and ends what waits for endpoints that do not come back.
 type endpoints struct {
 	endpoint.Current
-	queue   queue.Queue
-	file    string
-	grace   time.Duration
-	changed func()
-	now     func() time.Time
+	namespace string
+	queue     queue.Queue
+	file      string
+	grace     time.Duration
+	changed   func()
+	clock     clock
+	log       logr.Logger
+	// listed wakes the sweep after a new list.
+	listed chan struct{}
 
 	mu      sync.Mutex
 	missing map[endpoint.Ref]time.Time // since when a waiting endpoint is not in the list
+	due     map[endpoint.Ref]time.Time // when something of a held or missing endpoint may have to end
 	synced  bool                       // the manager has sent a list since the start
 }
 
 // load puts the last known list in force, so that deliveries go on while the manager is away.
-func (e *endpoints) load(log logr.Logger) {
+func (e *endpoints) load() {
 	list, err := control.LoadLastKnown(e.file)
+	if err == nil {
+		err = e.check(list)
+	}
 	if err != nil {
-		log.Error(err, "last known endpoints cannot be read; events wait for the manager")
+		e.log.Error(err, "last known endpoints cannot be used; events wait for the manager")
 		return
 	}
 	if list != nil {
 		e.Store(endpoint.NewSnapshot(list))
-		log.Info("last known endpoints are in force", "endpoints", len(list))
+		e.log.Info("last known endpoints are in force", "endpoints", len(list))
 	}
+}
+
+// check refuses a list of another namespace than that events are posted for: none of it would ever match, so that every
+// event would be answered 202 and dropped.
+func (e *endpoints) check(list []*endpoint.Endpoint) error {
+	for _, p := range list {
+		if p.Namespace != e.namespace {
+			return fmt.Errorf("the endpoints are of namespace %q and --namespace is %q: it must be the pod's own", p.Namespace, e.namespace)
+		}
+	}
+	return nil
 }
 
 // known lists what is in force.
@@ -56,21 +76,26 @@ func (e *endpoints) known() []*endpoint.Endpoint {
 	return snapshot.All()
 }
 
-// apply puts a complete list in force after it is on disk.
-func (e *endpoints) apply(list []*endpoint.Endpoint, complete bool) error {
-	if !complete {
-		return nil
-	}
-	if err := control.SaveLastKnown(e.file, list); err != nil {
+// apply puts a complete list in force and on disk. One that cannot be saved is in force all the same, and the error has it
+// sent, and so saved, again.
+func (e *endpoints) apply(list []*endpoint.Endpoint) error {
+	if err := e.check(list); err != nil {
+		// Logged each time, although the caller hears of it: nothing is delivered until somebody mends the flag.
+		e.log.Error(err, "the manager's endpoints are refused; what was in force stays")
 		return err
 	}
+	saved := control.SaveLastKnown(e.file, list)
 	e.Store(endpoint.NewSnapshot(list))
 	e.mu.Lock()
-	e.synced = true
+	e.synced, e.due = true, nil
 	e.mu.Unlock()
 	e.queue.Rematch()
 	e.changed()
-	return nil
+	select {
+	case e.listed <- struct{}{}:
+	default:
+	}
+	return saved
 }
 
 // match is asked by the queue for events that came before the first list.
@@ -82,44 +107,99 @@ func (e *endpoints) match(ev *event.Event) ([]*endpoint.Endpoint, bool) {
 	return snapshot.Match(ev), true
 }
 
-// sweep runs until ctx ends.
+// sweep runs until ctx ends. It sleeps until something may have to end, or until the list or what waits has changed.
 func (e *endpoints) sweep(ctx context.Context) {
-	ticker := time.NewTicker(sweepInterval)
-	defer ticker.Stop()
 	for {
+		counted := e.queue.Counted() // before the look, so that no change is missed
+		var due <-chan time.Time
+		if next := e.sweepOnce(ctx); !next.IsZero() {
+			due = e.clock.alarm(next)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			e.sweepOnce(ctx)
+		case <-e.clock.alarm(e.clock.now().Add(sweepInterval)):
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-counted:
+		case <-e.listed:
+		case <-due:
 		}
 	}
 }
 
-func (e *endpoints) sweepOnce(ctx context.Context) {
-	log := logr.FromContextOrDiscard(ctx)
+// sweepOnce ends what is past its time and returns when something may be next; zero when nothing waits for an endpoint
+// that is held or gone.
+func (e *endpoints) sweepOnce(ctx context.Context) (next time.Time) {
 	snapshot := e.Load()
 	if snapshot == nil {
-		return
+		return next
 	}
 	waiting := e.queue.Waiting()
 	e.keepMissing(waiting, snapshot)
+	due := map[endpoint.Ref]time.Time{}
 	for _, ref := range waiting {
 		p := snapshot.Get(ref)
-		every, reason := false, delivery.ReasonDeadlineExceeded
-		if p == nil && e.overdue(ref) {
-			every, reason = true, delivery.ReasonEndpointDeleted
-		} else if p != nil && p.Hold == endpoint.HoldNone && e.queue.Gone(ref) == "" {
+		if p != nil && p.Hold == endpoint.HoldNone && e.queue.Gone(ref) == "" {
 			continue // attempts see the deadline themselves
 		}
-		ended, err := e.queue.Expire(ctx, ref, every, reason)
-		if err != nil {
-			log.Error(err, "expire failed", "namespace", ref.Namespace, "endpoint", ref.Name)
-			continue
+		at, known := e.dueAt(ref)
+		if now := e.clock.now(); !known || !now.Before(at) {
+			at = e.expire(ctx, ref, p)
 		}
-		if ended > 0 {
-			log.Info("waiting deliveries failed", "namespace", ref.Namespace, "endpoint", ref.Name, "reason", reason, "deliveries", ended)
+		due[ref] = at
+		if next.IsZero() || at.Before(next) {
+			next = at
 		}
+	}
+	e.keepDue(due, snapshot)
+	return next
+}
+
+// expire ends what is past its time for the endpoint, which is held or, when p is nil, gone. It returns when that may be
+// the case next.
+func (e *endpoints) expire(ctx context.Context, ref endpoint.Ref, p *endpoint.Endpoint) time.Time {
+	now := e.clock.now()
+	every, reason := false, delivery.ReasonDeadlineExceeded
+	grace, missing := e.graceEnd(ref)
+	if missing && !now.Before(grace) {
+		every, reason = true, delivery.ReasonEndpointDeleted
+	}
+	_, deadline, err := e.queue.Expire(ctx, ref, every, reason) // what ended is logged once it is synced
+	if err != nil && ctx.Err() == nil {
+		e.log.Error(err, "expire failed", "namespace", ref.Namespace, "endpoint", ref.Name)
+	}
+	if err != nil || every {
+		return now // to be looked at again, for what was in flight too
+	}
+	var later time.Time // for what comes from now on
+	switch {
+	case missing:
+		later = grace
+	case p != nil:
+		later = now.Add(p.Retry.Deadline)
+	}
+	if next := deadline.Add(time.Millisecond); !deadline.IsZero() && (later.IsZero() || next.Before(later)) {
+		return next // the first time that is past it
+	}
+	return later
+}
+
+func (e *endpoints) dueAt(ref endpoint.Ref) (at time.Time, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at, known = e.due[ref]
+	return at, known
+}
+
+// keepDue notes what a look at the snapshot found, unless there is another in force by now.
+func (e *endpoints) keepDue(due map[endpoint.Ref]time.Time, of *endpoint.Snapshot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.Load() == of {
+		e.due = due
 	}
 }
 
@@ -137,16 +217,17 @@ func (e *endpoints) keepMissing(waiting []endpoint.Ref, snapshot *endpoint.Snaps
 		}
 		since, ok := e.missing[ref]
 		if !ok {
-			since = e.now()
+			since = e.clock.now()
 		}
 		still[ref] = since
 	}
 	e.missing = still
 }
 
-func (e *endpoints) overdue(ref endpoint.Ref) bool {
+// graceEnd is when an endpoint that is not in the list is given up.
+func (e *endpoints) graceEnd(ref endpoint.Ref) (at time.Time, missing bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	since, ok := e.missing[ref]
-	return ok && e.now().Sub(since) >= e.grace
+	since, missing := e.missing[ref]
+	return since.Add(e.grace), missing
 }

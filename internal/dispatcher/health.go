@@ -21,21 +21,26 @@ type health struct {
 	listener net.Listener
 }
 
-func newHealth(ctx context.Context, address string, gatherer prometheus.Gatherer, ready func() error) (*health, error) {
+func newHealth(ctx context.Context, address string, gatherer prometheus.Gatherer, alive, ready func() error) (*health, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		}
-	})
+	mux.HandleFunc("GET /healthz", verdict(alive))
+	mux.HandleFunc("GET /readyz", verdict(ready))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
 	return &health{server, listener}, nil
+}
+
+// verdict answers 200, or 503 with the reason.
+func verdict(judge func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := judge(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	}
 }
 
 func (h *health) serve() { _ = h.server.Serve(h.listener) } // ends with stop
@@ -43,7 +48,7 @@ func (h *health) serve() { _ = h.server.Serve(h.listener) } // ends with stop
 func (h *health) stop(ctx context.Context) { _ = h.server.Shutdown(ctx) }
 
 // registerQueue exposes the queue's figures; they are read when they are asked for.
-func registerQueue(r prometheus.Registerer, q queue.Queue, now func() time.Time) {
+func registerQueue(r prometheus.Registerer, q queue.Queue) {
 	gauge := func(name, help string, value func(queue.Stats) float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "webhook_dispatcher_queue_" + name, Help: help},
 			func() float64 { return value(q.Stats()) }))
@@ -59,10 +64,6 @@ func registerQueue(r prometheus.Registerer, q queue.Queue, now func() time.Time)
 	gauge("max_bytes", "Live bytes at which new events are answered 503.", func(s queue.Stats) float64 { return float64(s.MaxBytes) })
 	gauge("idempotency_keys", "Idempotency keys remembered.", func(s queue.Stats) float64 { return float64(s.IdempotencyKeys) })
 	gauge("oldest_idempotency_key_seconds", "Age of the oldest idempotency key.", func(s queue.Stats) float64 { return s.OldestKeyAge.Seconds() })
-	gauge("oldest_waiting_seconds", "Age of the oldest waiting delivery.", func(s queue.Stats) float64 {
-		if s.OldestWaiting.IsZero() {
-			return 0
-		}
-		return now().Sub(s.OldestWaiting).Seconds()
-	})
+	gauge("oldest_due_seconds", "How long the delivery that is due the longest has been so; 0 when none is due.",
+		func(s queue.Stats) float64 { return s.OldestDue.Seconds() })
 }

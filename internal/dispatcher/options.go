@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/garyclub/webhook-operator/internal/egress"
+	"github.com/garyclub/webhook-operator/internal/version"
 )
 
 // Options are the dispatcher's settings.
@@ -22,7 +23,8 @@ type Options struct {
 	// Listen is the loopback address that takes events; HealthListen serves health and metrics on the pod's address.
 	Listen       string
 	HealthListen string
-	// QueueDir outlives the container. QueueMaxBytes bounds what waits; ReserveBytes is what its disk keeps free.
+	// QueueDir outlives the container. QueueMaxBytes bounds what waits; ReserveBytes is what its disk keeps free, 0 for
+	// nothing.
 	QueueDir      string
 	QueueMaxBytes int64
 	ReserveBytes  int64
@@ -36,7 +38,8 @@ type Options struct {
 	EgressProxy string
 	// MaxInFlight bounds the attempts under way over all endpoints.
 	MaxInFlight int
-	// DrainTimeout is how long waiting deliveries still go out after the end was asked for.
+	// DrainTimeout is how long waiting deliveries still go out after the end was asked for. The last report comes on top,
+	// and both have to fit into the pod's grace period.
 	DrainTimeout time.Duration
 	// DeletionGrace is how long the deliveries of a deleted endpoint wait for an object of the same name.
 	DeletionGrace time.Duration
@@ -45,7 +48,6 @@ type Options struct {
 // DefaultOptions are the defaults of the flags.
 func DefaultOptions() Options {
 	return Options{
-		Namespace:      "default",
 		Listen:         "127.0.0.1:8075",
 		HealthListen:   ":8076",
 		QueueDir:       "/var/lib/webhooks/queue",
@@ -55,7 +57,7 @@ func DefaultOptions() Options {
 		CAFile:         "/var/run/webhooks/ca.crt",
 		TokenFile:      "/var/run/webhooks/token",
 		MaxInFlight:    1024,
-		DrainTimeout:   25 * time.Second,
+		DrainTimeout:   20 * time.Second,
 		DeletionGrace:  time.Minute,
 	}
 }
@@ -64,7 +66,9 @@ func DefaultOptions() Options {
 func (o *Options) Validate() error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
+	if o.Namespace == "" {
+		refuse("--namespace: is required where no service account's files are mounted: the pod's own")
+	} else if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
 		refuse("--namespace: %s", problems[0])
 	}
 	if !loopback(o.Listen) {
@@ -83,13 +87,34 @@ func (o *Options) Validate() error {
 	if o.QueueMaxBytes < 16<<20 {
 		refuse("--queue-max-bytes: must be at least 16777216")
 	}
+	if o.ReserveBytes < 0 {
+		refuse("--queue-reserve-bytes: must not be negative; 0 keeps nothing free")
+	}
 	if o.MaxInFlight < 2 || o.MaxInFlight > 65536 {
 		refuse("--max-in-flight: must be 2 to 65536")
 	}
 	if o.DrainTimeout < 0 {
 		refuse("--drain-timeout: must not be negative")
 	}
+	out := o.egress()
+	if err := out.Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// egress are the settings of the way out.
+func (o *Options) egress() egress.Options {
+	return egress.Options{Allow: o.EgressAllow, ProxyURL: o.EgressProxy, UserAgent: "webhook-operator/" + version.String(),
+		IdlePerHost: max(o.MaxInFlight, 0)}
+}
+
+// reserve is what the queue takes for ReserveBytes: there, 0 stands for its default.
+func (o *Options) reserve() int64 {
+	if o.ReserveBytes == 0 {
+		return -1
+	}
+	return o.ReserveBytes
 }
 
 func loopback(address string) bool {

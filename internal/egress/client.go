@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/textproto"
 	"net/url"
 	"strings"
 	"sync"
@@ -51,6 +50,7 @@ func New(o Options) *Client {
 	if o.IdlePerHost == 0 {
 		o.IdlePerHost = 256
 	}
+	o.Proxy, _ = o.proxy() // Validate has seen the error
 	return &Client{options: o, guard: newGuard(o.Allow), transports: map[string]*http.Transport{}}
 }
 
@@ -65,11 +65,13 @@ func (c *Client) Post(ctx context.Context, p *endpoint.Endpoint, header http.Hea
 	if err != nil {
 		return delivery.Reply{}, classify(ctx, err)
 	}
-	ctx = httptrace.WithClientTrace(withDeadline(ctx), limit1xx())
+	once := &once{body: body}
+	ctx = httptrace.WithClientTrace(withDeadline(ctx), once.trace())
 	request := (&http.Request{Method: http.MethodPost, URL: target, Header: header, Host: target.Host,
 		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }}).WithContext(ctx)
+		GetBody: once.again}).WithContext(ctx)
 	header.Set("User-Agent", c.options.UserAgent)
+	notReplayable(header)
 	// The transport itself, and no http.Client: there is nothing that could follow a redirect.
 	response, err := transport.RoundTrip(request)
 	if err != nil {
@@ -111,15 +113,4 @@ func Host(text string) string {
 		return ""
 	}
 	return target.Host
-}
-
-// limit1xx ends a request whose receiver sends informational answers without end.
-func limit1xx() *httptrace.ClientTrace {
-	var got int
-	return &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
-		if got++; got > max1xx {
-			return ErrAnswer
-		}
-		return nil
-	}}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"syscall"
 	"time"
 )
@@ -111,13 +112,13 @@ func (c *Client) dialProxy(ctx context.Context, ip netip.AddrPort) (net.Conn, er
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", c.options.Proxy.Host)
 	if err != nil {
-		return nil, ErrProxy
+		return nil, proxyFailed(ctx, err)
 	}
 	if c.options.Proxy.Scheme == "https" {
 		secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.options.Proxy.Hostname()})
 		if err := secure.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
-			return nil, ErrProxy
+			return nil, proxyFailed(ctx, err)
 		}
 		conn = secure
 	}
@@ -125,9 +126,20 @@ func (c *Client) dialProxy(ctx context.Context, ip netip.AddrPort) (net.Conn, er
 	err = tunnel(conn, ip.String())
 	if !stop() || err != nil {
 		_ = conn.Close()
-		return nil, ErrProxy
+		return nil, proxyFailed(ctx, err)
 	}
 	return conn, nil
+}
+
+// proxyFailed is what a tunnel's failure comes to. That the time was up is no fault that the proxy has admitted.
+func proxyFailed(ctx context.Context, err error) *Error {
+	switch {
+	case ctx.Err() != nil:
+		return classify(ctx, ctx.Err())
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrTimedOut
+	}
+	return ErrProxy
 }
 
 func tunnel(conn net.Conn, address string) error {

@@ -19,9 +19,10 @@ import (
 type Options struct {
 	// Allow are ranges that may be reached although they are private or special.
 	Allow []netip.Prefix
-	// Proxy is the http or https URL of a CONNECT proxy, for receivers that know our address; nil means direct connections. The
-	// proxy is asked for the address that was judged, never for a name.
-	Proxy *url.URL
+	// ProxyURL is the http or https URL of a CONNECT proxy, for receivers that know our address; empty means direct
+	// connections. The proxy is asked for the address that was judged, never for a name. Proxy is the same, parsed.
+	ProxyURL string
+	Proxy    *url.URL
 	// Resolver answers for hosts; the system's by default.
 	Resolver Resolver
 	// UserAgent is the value of that header.
@@ -38,16 +39,25 @@ func (o *Options) Validate() error {
 			errs = append(errs, errors.New("--egress-allow: must be IPv4 or IPv6 ranges such as 10.20.0.0/16; write an IPv4 range as such"))
 		}
 	}
-	if p := o.Proxy; p != nil {
-		bare := p.User == nil && (p.Path == "" || p.Path == "/") && p.RawQuery == "" && p.Fragment == "" && p.Opaque == ""
-		if !bare || p.Scheme != "http" && p.Scheme != "https" || p.Hostname() == "" || p.Port() == "" {
-			errs = append(errs, errors.New("--egress-proxy: must be http://host:port or https://host:port, without user information"))
-		}
+	if p, err := o.proxy(); err != nil || p != nil && !fitProxy(p) {
+		errs = append(errs, errors.New("--egress-proxy: must be http://host:port or https://host:port, without user information"))
 	}
 	if o.IdlePerHost < 0 {
 		errs = append(errs, errors.New("idle connections per host must not be negative"))
 	}
 	return errors.Join(errs...)
+}
+
+func (o *Options) proxy() (*url.URL, error) {
+	if o.ProxyURL == "" {
+		return o.Proxy, nil
+	}
+	return url.Parse(o.ProxyURL)
+}
+
+func fitProxy(p *url.URL) bool {
+	bare := p.User == nil && (p.Path == "" || p.Path == "/") && p.RawQuery == "" && p.Fragment == "" && p.Opaque == ""
+	return bare && (p.Scheme == "http" || p.Scheme == "https") && p.Hostname() != "" && p.Port() != ""
 }
 
 // Special addresses that ssrf's list of the IANA registries lets pass.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func TestProxyIsAskedForTheJudgedAddress(t *testing.T) {
 	x := startProxy(t, "")
 	p.URL = "https://hooks.example" + r.Addr()[strings.LastIndexByte(r.Addr(), ':'):] + "/"
 	resolver := name("hooks.example", "127.0.0.1")
-	c := client(t, func(o *Options) { o.Proxy, o.Resolver = x.url, resolver })
+	c := client(t, func(o *Options) { o.ProxyURL, o.Resolver = x.url.String(), resolver })
 	reply, failure := post(t, c, p, 5*time.Second)
 	if failure != nil || reply.StatusCode != 200 {
 		t.Fatalf("reply is %+v, %v", reply, failure)
@@ -129,6 +130,22 @@ func TestProxyThatDoesNotConnect(t *testing.T) {
 	away := client(t, func(o *Options) { o.Proxy = &url.URL{Scheme: "http", Host: "127.0.0.1:1"} })
 	if _, failure := post(t, away, p, 5*time.Second); !errors.Is(failure, ErrProxy) {
 		t.Errorf("post by a proxy that is away fails with %v, want %v", failure, ErrProxy)
+	}
+}
+
+func TestProxyThatHangsCostsTheTimeout(t *testing.T) {
+	silent := hostile(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	_, p := receive(t, receiver.Options{})
+	for _, scheme := range []string{"http://", "https://"} {
+		c := client(t, func(o *Options) { o.ProxyURL = scheme + Host(silent.URL) })
+		if _, failure := post(t, c, p, 200*time.Millisecond); !errors.Is(failure, ErrTimedOut) {
+			t.Errorf("%s: post fails with %v, want %v", scheme, failure, ErrTimedOut)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.dialProxy(ctx, netip.MustParseAddrPort("127.0.0.1:1")); !errors.Is(err, ErrCanceled) {
+			t.Errorf("%s: dial of one who has left fails with %v, want %v", scheme, err, ErrCanceled)
+		}
 	}
 }
 

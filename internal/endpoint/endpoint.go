@@ -30,7 +30,6 @@ const (
 	HoldSigningKeyMissing Hold = "SigningKeyMissing"
 	HoldUnresolved        Hold = "Unresolved" // the URL, a header or TLS material cannot be resolved
 	HoldGone              Hold = "Gone"       // answered 410
-	HoldDeleted           Hold = "Deleted"    // set by the dispatcher during the minute of grace
 )
 
 // Header is one extra request header. Its value may be a secret.

@@ -43,9 +43,6 @@ func (s *Snapshot) Match(e *event.Event) []*Endpoint {
 // Get returns the endpoint of that name, or nil.
 func (s *Snapshot) Get(ref Ref) *Endpoint { return s.byRef[ref] }
 
-// Len is the number of endpoints.
-func (s *Snapshot) Len() int { return len(s.byRef) }
-
 // All returns the endpoints ordered by namespace and name.
 func (s *Snapshot) All() []*Endpoint {
 	all := make([]*Endpoint, 0, len(s.byRef))

@@ -6,6 +6,7 @@ package ingest
 import (
 	"context"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -184,3 +185,13 @@ func page(t testing.TB) string {
 const custom = `{"event":"custom.a","timestamp":"2026-01-01T00:00:00Z"}`
 
 func keyed(values ...string) http.Header { return http.Header{keyHeader: values} }
+
+// addr is the address that it listens on, nil before Start.
+func (s *Server) addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}

@@ -103,16 +103,6 @@ func (s *Server) Done() <-chan struct{} {
 	return s.served
 }
 
-// Addr is the address that it listens on, nil before Start.
-func (s *Server) Addr() net.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.listener == nil {
-		return nil
-	}
-	return s.listener.Addr()
-}
-
 // Stop refuses what comes from now on, waits until what is under way is answered, and gives up at the end of ctx. It can
 // be called again, and before Start.
 func (s *Server) Stop(ctx context.Context) error {

@@ -28,7 +28,7 @@ func started(t *testing.T, change ...func(*Options)) *fixture {
 
 func dial(t *testing.T, f *fixture) net.Conn {
 	t.Helper()
-	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", f.server.Addr().String())
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", f.server.addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestStartTwiceAndStopBeforeStart(t *testing.T) {
 	if err := f.server.Start(t.Context()); err == nil {
 		t.Error("a second start has no error")
 	}
-	g := newFixture(func(o *Options) { o.Addr = f.server.Addr().String() })
+	g := newFixture(func(o *Options) { o.Addr = f.server.addr().String() })
 	if err := g.server.Start(t.Context()); err == nil {
 		t.Error("two servers listen on one address")
 	}
@@ -183,7 +183,7 @@ func TestBodyThatIsTooSlow(t *testing.T) {
 
 func TestChunkedBodyIsBoundedToo(t *testing.T) {
 	f := started(t)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+f.server.Addr().String()+Path,
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+f.server.addr().String()+Path,
 		struct{ *strings.Reader }{strings.NewReader(strings.Repeat(" ", 300<<10))})
 	if err != nil {
 		t.Fatal(err)

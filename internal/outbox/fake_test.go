@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/garyclub/webhook-operator/internal/delivery"
 )
@@ -22,13 +23,14 @@ type fakeQueue struct {
 	acknowledged []Taken
 	counters     map[string]delivery.Counters
 	changedAt    map[string]uint64
+	counted      chan struct{}
 	version      uint64
 	asked        []uint64
 	failAck      error
 }
 
 func newFakeQueue() *fakeQueue {
-	return &fakeQueue{added: make(chan struct{}), counters: map[string]delivery.Counters{}, changedAt: map[string]uint64{}}
+	return &fakeQueue{added: make(chan struct{}), counted: make(chan struct{}), counters: map[string]delivery.Counters{}, changedAt: map[string]uint64{}}
 }
 
 func (q *fakeQueue) add(n int) {
@@ -47,6 +49,21 @@ func (q *fakeQueue) count(uid string, succeeded int64) {
 	defer q.mu.Unlock()
 	q.version++
 	q.counters[uid], q.changedAt[uid] = delivery.Counters{UID: uid, Succeeded: succeeded}, q.version
+	close(q.counted)
+	q.counted = make(chan struct{})
+}
+
+func (q *fakeQueue) Counted() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.counted
+}
+
+// reads is how often counters were asked for.
+func (q *fakeQueue) reads() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.asked)
 }
 
 func (q *fakeQueue) Outbox(ctx context.Context, after uint64, n int) ([]Outgoing, error) {
@@ -112,14 +129,16 @@ var errBroken = errors.New("broken")
 
 // fakeManager answers at once on the streams that are opened to it, unless it is silent.
 type fakeManager struct {
-	mu       sync.Mutex
-	away     bool
-	silent   bool
-	leftOut  map[uint64]bool
-	opened   int
-	received [][]uint64 // by stream
-	reports  [][]delivery.Counters
-	streams  []*fakeStream
+	mu        sync.Mutex
+	away      bool
+	blackHole bool // streams are not opened, nor refused
+	silent    bool
+	ledger    time.Duration // counters are answered that much later
+	leftOut   map[uint64]bool
+	opened    int
+	received  [][]uint64 // by stream
+	reports   [][]delivery.Counters
+	streams   []*fakeStream
 }
 
 type fakeStream struct {
@@ -141,6 +160,10 @@ func (m *fakeManager) open(ctx context.Context) (Stream, error) {
 	m.opened++
 	if m.away {
 		return nil, errBroken
+	}
+	if m.blackHole {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	s := &fakeStream{ctx: ctx, manager: m, number: len(m.streams), answers: make(chan answer, 10_000), broken: make(chan struct{})}
 	m.streams = append(m.streams, s)
@@ -192,9 +215,10 @@ func (s *fakeStream) SendCounters(counters []delivery.Counters, version uint64) 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reports = append(m.reports, counters)
-	if !m.silent {
-		s.answers <- answer{version: version}
+	if m.silent {
+		return nil
 	}
+	time.AfterFunc(m.ledger, func() { s.answers <- answer{version: version} })
 	return nil
 }
 

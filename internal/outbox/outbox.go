@@ -25,19 +25,25 @@ import (
 )
 
 const (
-	// Window bounds the records that are sent and not answered.
-	Window = 1_000
+	// window bounds the records that are sent and not answered.
+	window = 1_000
 	// batch bounds the records of one message.
 	batch = 250
 	// countersInterval is the least time between two reports of counters.
 	countersInterval = 2 * time.Second
 	// drainWait is how long a queue may take to hand out its next record before it counts as empty.
 	drainWait = 200 * time.Millisecond
+	// openWait is how long the opening of a stream may take once the outbox is stopped, and lastOpens how many in a row
+	// may then end without an answer: a manager that is away is not waited for.
+	openWait  = time.Second
+	lastOpens = 2
 
-	firstWait    = 100 * time.Millisecond
-	maxWait      = 15 * time.Second
-	maxDrainWait = time.Second // between two streams, once it is stopped
+	firstWait = 100 * time.Millisecond
+	maxWait   = 15 * time.Second
 )
+
+// ErrNotReached says that no stream to a manager was open at the end, and that none could be opened.
+var ErrNotReached = errors.New("the manager was not reached for the last report")
 
 // Outgoing is one record of the queue.
 type Outgoing struct {
@@ -60,6 +66,8 @@ type Queue interface {
 	Acknowledge(ctx context.Context, taken []Taken) error
 	// Counters returns those that changed since the given version, and the version that they bring up to.
 	Counters(since uint64) ([]delivery.Counters, uint64)
+	// Counted returns a channel that is closed when counters change next.
+	Counted() <-chan struct{}
 }
 
 // Stream is one open stream to the manager; it ends with the context that it was opened with. The Send methods and Recv
@@ -98,6 +106,8 @@ type Outbox struct {
 	cancel  context.CancelFunc
 	stopped bool
 	done    chan struct{}
+	// left is why something may be left, once done is closed.
+	left error
 }
 
 // New makes an outbox.
@@ -126,29 +136,48 @@ func (b *Outbox) Start(ctx context.Context) error {
 	b.mu.Unlock()
 	defer close(b.done)
 
-	log := logr.FromContextOrDiscard(ctx)
+	log, last := logr.FromContextOrDiscard(ctx), ""
+	drained := 0 // streams that were opened in vain since the stop
 	for failures := 1; ; failures++ {
+		draining := b.isDraining()
 		answered, err := b.report(ctx)
 		if errors.Is(err, errDrained) || ctx.Err() != nil {
 			return nil
 		}
-		if answered {
-			failures = 1
+		if drained++; answered || !draining {
+			drained = 0
 		}
-		log.V(1).Info("report ended", "cause", err.Error())
+		if drained >= lastOpens || errors.Is(err, ErrNotReached) {
+			b.left = ErrNotReached
+			return nil
+		}
+		if answered {
+			failures, last = 1, ""
+		}
+		last = tell(log, last, err)
 		if !b.pause(ctx, failures) {
 			return nil
 		}
 	}
 }
 
+// tell logs why a report ended: a cause that is new for all to see, and its repetitions for those who look for them.
+func tell(log logr.Logger, last string, err error) (cause string) {
+	level := 0
+	if cause = err.Error(); cause == last {
+		level = 1
+	}
+	log.V(level).Info("report to the manager ended", "cause", cause)
+	return cause
+}
+
 // pause waits before the next stream; being stopped ends a long wait.
 func (b *Outbox) pause(ctx context.Context, failures int) bool {
-	limit, stopping := maxWait, b.draining
+	wait, stopping := backoff.Next(firstWait, maxWait, failures, rand.Float64()), b.draining
 	if b.isDraining() {
-		limit, stopping = maxDrainWait, nil
+		wait, stopping = firstWait, nil
 	}
-	timer := time.NewTimer(backoff.Next(firstWait, limit, failures, rand.Float64()))
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -159,8 +188,9 @@ func (b *Outbox) pause(ctx context.Context, failures int) bool {
 	return true
 }
 
-// Stop sends what is there, with the last counters, and ends the outbox when that was taken, or when ctx ends. What
-// was not taken stays in the queue. It may be repeated.
+// Stop sends what is there, with the last counters, and ends the outbox when that was taken, when no manager can be
+// reached, or when ctx ends. What was not taken stays in the queue; the error says that there may be some. It may be
+// repeated.
 func (b *Outbox) Stop(ctx context.Context) error {
 	b.drain()
 	b.mu.Lock()
@@ -172,7 +202,7 @@ func (b *Outbox) Stop(ctx context.Context) error {
 	}
 	select {
 	case <-b.done:
-		return nil
+		return b.left
 	case <-ctx.Done():
 		cancel()
 		<-b.done

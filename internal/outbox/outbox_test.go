@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -85,19 +87,19 @@ func TestRecordsAreRemovedWhenTheyWereTaken(t *testing.T) {
 func TestWindowBoundsWhatIsNotAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, m := newFakeQueue(), &fakeManager{silent: true}
-		q.add(Window + 500)
+		q.add(window + 500)
 		start(t, q, m)
-		if got := len(m.got(0)); got != Window {
-			t.Fatalf("%d records sent without an answer, want %d", got, Window)
+		if got := len(m.got(0)); got != window {
+			t.Fatalf("%d records sent without an answer, want %d", got, window)
 		}
-		if q.left() != Window+500 {
+		if q.left() != window+500 {
 			t.Error("records were removed without an answer")
 		}
 		// One answer makes room for one.
 		m.streams[0].answers <- answer{taken: map[uint64]bool{7: true}}
 		synctest.Wait()
-		if got := len(m.got(0)); got != Window+1 {
-			t.Errorf("%d records sent after one answer, want %d", got, Window+1)
+		if got := len(m.got(0)); got != window+1 {
+			t.Errorf("%d records sent after one answer, want %d", got, window+1)
 		}
 	})
 }
@@ -190,8 +192,122 @@ func TestStopReportsTheRest(t *testing.T) {
 	})
 }
 
+func TestStopSendsTheNewestCountersBeforeTheLastAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{ledger: 5 * time.Second}
+		b := start(t, q, m)
+		q.count("a", 1)
+		advance(time.Second) // the report is with the manager, and not answered
+		q.count("a", 2)
+		q.count("b", 1)
+		begin := time.Now()
+		stop(t, b)
+		reports := m.reported()
+		if len(reports) != 2 || len(reports[1]) != 2 {
+			t.Fatalf("reports %v, want a second one of both endpoints", reports)
+		}
+		for _, c := range reports[1] {
+			if want := map[string]int64{"a": 2, "b": 1}[c.UID]; c.Succeeded != want {
+				t.Errorf("last report of %s says %d, want %d", c.UID, c.Succeeded, want)
+			}
+		}
+		if took := time.Since(begin); took != m.ledger+drainWait && took != m.ledger {
+			t.Errorf("stop took %v, want the ledger's %v", took, m.ledger)
+		}
+	})
+}
+
+func TestStopReportsAgainWhatTheLastRecordsChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{silent: true}
+		b := start(t, q, m)
+		q.count("a", 1)
+		q.add(1)
+		synctest.Wait()
+		m.set(func() { m.silent = false })
+		done := make(chan error)
+		go func() { done <- b.Stop(t.Context()) }()
+		synctest.Wait()
+		q.count("a", 2) // as an answer that left the record out does
+		m.streams[0].answers <- answer{taken: map[uint64]bool{1: false}}
+		if err := <-done; err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		if reports := m.reported(); reports[len(reports)-1][0].Succeeded != 2 {
+			t.Errorf("reports %v, want the last counters at the end", reports)
+		}
+	})
+}
+
+func TestIdleOutboxSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, m := newFakeQueue(), &fakeManager{}
+		q.count("a", 1)
+		b := start(t, q, m)
+		advance(time.Minute)
+		before := q.reads()
+		advance(24 * time.Hour)
+		if got := q.reads() - before; got != 0 {
+			t.Errorf("counters were read %d times while nothing changed", got)
+		}
+		q.count("a", 2)
+		synctest.Wait()
+		if reports := m.reported(); len(reports) != 2 || reports[1][0].Succeeded != 2 {
+			t.Errorf("reports %v, want the change at once", reports)
+		}
+		stop(t, b)
+	})
+}
+
+func TestStopDoesNotWaitForAManagerThatIsAway(t *testing.T) {
+	for name, tc := range map[string]struct {
+		manager *fakeManager
+		atMost  time.Duration
+	}{
+		"refuses":                {&fakeManager{away: true}, firstWait},
+		"answers nothing at all": {&fakeManager{blackHole: true}, openWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newFakeQueue()
+				q.add(3)
+				b := start(t, q, tc.manager)
+				advance(time.Minute)
+				begin := time.Now()
+				if err := b.Stop(t.Context()); !errors.Is(err, ErrNotReached) {
+					t.Errorf("stop = %v, want %v", err, ErrNotReached)
+				}
+				if took := time.Since(begin); took > tc.atMost {
+					t.Errorf("stop took %v, want at most %v", took, tc.atMost)
+				}
+				if q.left() != 3 {
+					t.Error("records were removed without an answer")
+				}
+			})
+		})
+	}
+}
+
+func TestFailuresAreLoggedOnceForEachCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines []string
+		log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
+		q, m := newFakeQueue(), &fakeManager{away: true}
+		b, err := New(Options{Queue: q, Reporter: m.open})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = b.Start(logr.NewContext(t.Context(), log)) }()
+		advance(10 * time.Minute)
+		if len(lines) != 1 {
+			t.Errorf("one cause for ten minutes is logged as %q, want one line", lines)
+		}
+		_ = b.Stop(t.Context())
+	})
+}
+
 func TestStopIsBounded(t *testing.T) {
-	for name, m := range map[string]*fakeManager{"manager away": {away: true}, "manager silent": {silent: true}} {
+	for name, m := range map[string]*fakeManager{"manager silent": {silent: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := newFakeQueue()

@@ -20,13 +20,22 @@ var errDrained = errors.New("drained")
 func (b *Outbox) report(ctx context.Context) (answered bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	var wait sync.WaitGroup
+	opened := make(chan struct{})
+	wait.Go(func() {
+		if b.takesTooLong(ctx, opened) {
+			cancel(ErrNotReached)
+		}
+	})
 	stream, err := b.reporter(ctx)
+	close(opened)
 	if err != nil {
-		return false, err
+		cancel(err) // unless there is a cause for it
+		wait.Wait()
+		return false, context.Cause(ctx)
 	}
 	s := &session{outbox: b, stream: stream, inFlight: map[uint64]struct{}{}}
-	var wait sync.WaitGroup
-	for _, part := range []func(context.Context) error{s.sendRecords, s.sendCounters, s.receive, s.watchDrain} {
+	for _, part := range []func(context.Context) error{s.sendRecords, s.sendCounters, s.receive, s.noteDrain, s.watchDrain} {
 		wait.Go(func() {
 			if err := part(ctx); err != nil {
 				cancel(err) // the first one stands; it ends the stream and so the others
@@ -35,6 +44,26 @@ func (b *Outbox) report(ctx context.Context) (answered bool, err error) {
 	}
 	wait.Wait()
 	return s.answered, context.Cause(ctx)
+}
+
+// takesTooLong says whether the outbox is stopped and a stream is not open within openWait of that.
+func (b *Outbox) takesTooLong(ctx context.Context, opened <-chan struct{}) bool {
+	select {
+	case <-b.draining:
+	case <-opened:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-opened:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // session is one stream.
@@ -46,10 +75,10 @@ type session struct {
 	inFlight map[uint64]struct{}
 	// reported and counted number the reports of counters: the latest sent, and the latest that the manager has.
 	reported, counted uint64
-	// recordsEmpty and countersEmpty say, while draining, that nothing is left to send.
-	recordsEmpty, countersEmpty bool
-	answered                    bool
-	waiters                     []chan struct{}
+	// draining says that the outbox is stopped; recordsEmpty and countersEmpty then, that nothing is left to send.
+	draining, recordsEmpty, countersEmpty bool
+	answered                              bool
+	waiters                               []chan struct{}
 }
 
 // await waits until the condition, which is called under the lock, holds.
@@ -87,7 +116,7 @@ func (s *session) sendRecords(ctx context.Context) error {
 	for {
 		room := 0
 		err := s.await(ctx, func() bool {
-			room = min(batch, Window-len(s.inFlight))
+			room = min(batch, window-len(s.inFlight))
 			return room > 0
 		})
 		if err != nil {
@@ -158,50 +187,67 @@ func all(items []Outgoing) func(yield func(uint64, delivery.Record) bool) {
 }
 
 // sendCounters reports all counters at first, and then those that changed: one report at a time, and none sooner than
-// the interval after the last, but for the very last.
+// the interval after the last. Once the outbox is stopped, the newest go out at once.
 func (s *session) sendCounters(ctx context.Context) error {
 	var since uint64
-	for {
-		drained := s.outbox.isDraining() // looked at first, so that what changes later is not missed
-		if drained {
-			// The counters are read after the records, whose answers may change what is unrecorded.
-			err := s.await(ctx, func() bool { return s.recordsEmpty && len(s.inFlight) == 0 })
-			if err != nil {
+	for !s.outbox.isDraining() {
+		changed := s.outbox.queue.Counted() // before they are read, so that no change is missed
+		sent, err := s.reportCounters(&since)
+		if err != nil {
+			return err
+		}
+		var next <-chan time.Time
+		if sent {
+			if err := s.await(ctx, func() bool { return s.counted == s.reported || s.draining }); err != nil {
 				return err
 			}
-		}
-		counters, version := s.outbox.queue.Counters(since)
-		if len(counters) > 0 {
-			if err := s.reportCounters(ctx, counters); err != nil {
-				return err
-			}
-		}
-		since = version
-		if drained {
-			s.update(func() { s.countersEmpty = true })
-			return nil
+			next, changed = time.After(countersInterval), nil
 		}
 		select {
-		case <-time.After(countersInterval):
+		case <-changed:
+		case <-next:
 		case <-s.outbox.draining:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return s.sendLastCounters(ctx, since)
 }
 
-// reportCounters returns when the counters are in the manager's ledger. Reports are numbered by themselves: the queue's
-// versions are its own matter.
-func (s *session) reportCounters(ctx context.Context, counters []delivery.Counters) error {
+// sendLastCounters sends what is newest, without waiting for the answer to an earlier report, which the ledger may take
+// seconds for. The answers to the last records may change what is unrecorded, so that is sent once more. It returns when
+// all is in the ledger.
+func (s *session) sendLastCounters(ctx context.Context, since uint64) error {
+	if _, err := s.reportCounters(&since); err != nil {
+		return err
+	}
+	if err := s.await(ctx, func() bool { return s.recordsEmpty && len(s.inFlight) == 0 }); err != nil {
+		return err
+	}
+	if _, err := s.reportCounters(&since); err != nil {
+		return err
+	}
+	if err := s.await(ctx, func() bool { return s.counted == s.reported }); err != nil {
+		return err
+	}
+	s.update(func() { s.countersEmpty = true })
+	return nil
+}
+
+// reportCounters sends what changed since the queue's version, if anything did, and brings that up to date. Reports are
+// numbered by themselves: the queue's versions are its own matter.
+func (s *session) reportCounters(since *uint64) (sent bool, err error) {
+	counters, version := s.outbox.queue.Counters(*since)
+	*since = version
+	if len(counters) == 0 {
+		return false, nil
+	}
 	var number uint64
 	s.update(func() {
 		s.reported++
 		number = s.reported
 	})
-	if err := s.stream.SendCounters(counters, number); err != nil {
-		return err
-	}
-	return s.await(ctx, func() bool { return s.counted >= number })
+	return true, s.stream.SendCounters(counters, number)
 }
 
 // receive removes what the manager has taken.
@@ -249,6 +295,17 @@ func (s *session) take(ctx context.Context, answers map[uint64]bool) error {
 	s.outbox.metrics.acknowledged.Add(float64(len(taken)))
 	s.outbox.metrics.leftOut.Add(float64(leftOut))
 	return nil
+}
+
+// noteDrain wakes those who wait when the outbox is stopped.
+func (s *session) noteDrain(ctx context.Context) error {
+	select {
+	case <-s.outbox.draining:
+		s.update(func() { s.draining = true })
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (s *session) watchDrain(ctx context.Context) error {

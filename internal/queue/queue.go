@@ -78,14 +78,26 @@ type Taken struct {
 	Recorded bool
 }
 
+// Ended is a number of deliveries of one endpoint that ended the same way in one commit.
+type Ended struct {
+	Ref    endpoint.Ref
+	State  delivery.State
+	Reason string // of a failure
+	// Attempted is false when they ended without an attempt: for want of room or of time, with their endpoint, or by
+	// crashes.
+	Attempted bool
+	Count     int
+}
+
 // Stats are the figures for metrics and health.
 type Stats struct {
 	Waiting, InFlight, Unmatched, DeadLetters, Outbox int64
 	LiveBytes, DeadBytes, DiskBytes, MaxBytes         int64
 	IdempotencyKeys                                   int64
 	OldestKeyAge                                      time.Duration
-	OldestWaiting                                     time.Time
-	Full                                              bool
+	// OldestDue is how long the delivery that is due the longest has been so, held ones included; 0 when none is due.
+	OldestDue time.Duration
+	Full      bool
 }
 
 // Queue is the interface that both engines fulfil, proved by queuetest.
@@ -102,13 +114,18 @@ type Queue interface {
 
 	// Lease waits for a due delivery that the gate admits. Endpoints take turns.
 	Lease(ctx context.Context, gate Gate) (Lease, error)
-	// Unpark makes an endpoint's deliveries eligible again after its gate refused.
+	// Unpark makes an endpoint's deliveries eligible again after its gate refused; UnparkAll does so for all endpoints,
+	// those that have nothing waiting now included.
 	Unpark(ref endpoint.Ref)
+	UnparkAll()
 	// Waiting lists the endpoints that have deliveries waiting.
 	Waiting() []endpoint.Ref
+	// Idle says that nothing is leased and nothing is due but what a gate refused.
+	Idle() bool
 	// Expire fails what waits for the endpoint beyond its deadline, and all of it when every is set, for the reason.
-	// Nothing in flight is touched. It returns the number ended.
-	Expire(ctx context.Context, ref endpoint.Ref, every bool, reason string) (int, error)
+	// Nothing in flight is touched. It returns the number ended, and the earliest deadline of what it left; zero when
+	// nothing is left.
+	Expire(ctx context.Context, ref endpoint.Ref, every bool, reason string) (ended int, next time.Time, err error)
 
 	// Outbox returns up to n records beyond the sequence number, oldest first, waiting until there is one.
 	Outbox(ctx context.Context, after uint64, n int) ([]Outgoing, error)
@@ -116,12 +133,18 @@ type Queue interface {
 	Acknowledge(ctx context.Context, taken []Taken) error
 	// Counters returns those that changed since the given version, and the version that they bring up to.
 	Counters(since uint64) ([]delivery.Counters, uint64)
+	// Counted returns a channel that is closed when counters change next.
+	Counted() <-chan struct{}
 
 	// HoldGone and Gone keep the incarnation of an endpoint that answered 410, over restarts.
 	HoldGone(ctx context.Context, ref endpoint.Ref, incarnation string) error
 	Gone(ref endpoint.Ref) string
 
 	Stats() Stats
+	// Broken is closed when the queue cannot go on: every call fails then with what Err returns, until it is opened
+	// again. Err is nil before.
+	Broken() <-chan struct{}
+	Err() error
 	// Close waits for commits under way. Leases not settled are given back at the next open, without an interruption.
 	Close() error
 }

@@ -193,7 +193,7 @@ func (b *batch) fanOut(seq uint64, e *event.Event, endpoints []*endpoint.Endpoin
 		s := newStored(e, first(e, p, b.now), shared)
 		if l.bytes+int64(len(e.Payload))+deliveryCost > share {
 			s.Delivery = delivery.Fail(s.Delivery, delivery.ReasonQueueFull, b.now)
-			b.note(b.end(id, s))
+			b.note(b.end(id, s, false))
 			continue
 		}
 		b.enqueue(l, len(e.Payload))

@@ -41,6 +41,7 @@ type batch struct {
 	outboxLen int64
 	sweepAt   int64
 	match     bool // there are new unmatched events
+	ended     map[queue.Ended]int
 }
 
 // arrival is a delivery that waits from now on.

@@ -6,6 +6,7 @@ package pebble
 import (
 	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
+	"github.com/garyclub/webhook-operator/internal/queue"
 )
 
 // Costs beyond the payload, in bytes: about what keys, values and their share of the log and the tables take.
@@ -102,8 +103,9 @@ func (b *batch) dequeue(l *laneBook, payloadBytes int) {
 	b.touchLane(l)
 }
 
-// end records that the delivery is done. It must not be waiting any more.
-func (b *batch) end(id deliveryID, s *stored) error {
+// end records that the delivery is done, by an attempt or without one. It must not be waiting any more.
+func (b *batch) end(id deliveryID, s *stored, attempted bool) error {
+	b.countEnd(queue.Ended{Ref: s.Ref, State: s.State, Reason: s.Reason, Attempted: attempted})
 	c := b.q.book.counter(s.UID, s.Ref)
 	b.touch(c)
 	if s.State == delivery.Delivered {
@@ -117,6 +119,14 @@ func (b *batch) end(id deliveryID, s *stored) error {
 	b.bury(id, s)
 	b.record(id, s)
 	return nil
+}
+
+// countEnd notes an end for those who count them.
+func (b *batch) countEnd(how queue.Ended) {
+	if b.ended == nil {
+		b.ended = map[queue.Ended]int{}
+	}
+	b.ended[how]++
 }
 
 // release gives up a delivery's hold on its event. The last one deletes it.

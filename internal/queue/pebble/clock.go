@@ -97,6 +97,7 @@ func (q *Queue) wakeAll() {
 		q.wakeOne()
 	}
 	q.news.tell()
+	q.newCounts.tell()
 	q.newMatch.tell()
 }
 

@@ -146,6 +146,7 @@ func (q *Queue) answerAll() {
 		if b.err == nil {
 			_ = b.kv.Close()
 			q.publish(b)
+			q.tellEnds(b)
 		}
 		for _, o := range b.ops {
 			c := o.answer()
@@ -163,6 +164,7 @@ func (q *Queue) breakDown(err error) {
 		return
 	}
 	q.log.Error(err, "queue is broken")
+	close(q.failed)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.wakeAll()

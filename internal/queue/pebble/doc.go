@@ -22,7 +22,8 @@
 // # Bounds
 //
 // Append answers queue.ErrFull when the live bytes reach MaxBytes, the files DiskBytes, or the free space of the disk
-// falls below ReserveBytes; it goes on by itself when there is room again. An endpoint's deliveries take EndpointShare of MaxBytes at most; beyond that they end as QueueFull.
+// falls below ReserveBytes; it goes on by itself when there is room again. When a write finds the disk full all the
+// same, a ballast is given up for it, and nothing is leased while less than half of its bytes are free. An endpoint's deliveries take EndpointShare of MaxBytes at most; beyond that they end as QueueFull.
 // Dead letters are bounded in bytes and age, the oldest dropped first; idempotency keys in number and age. Of the
 // outbox, when it is full, a record of a delivery that goes on is left out; a record of one that is done takes the
 // place of the oldest success, then of the oldest pending and retrying one, then, if it is a failure itself, of the

@@ -6,6 +6,7 @@ package pebble
 import (
 	"context"
 	"fmt"
+	"time"
 
 	pdb "github.com/cockroachdb/pebble/v2"
 
@@ -17,18 +18,26 @@ import (
 const expireChunk = 256
 
 // Expire implements queue.Queue. It goes through the lane on disk, a chunk at a time.
-func (q *Queue) Expire(ctx context.Context, ref endpoint.Ref, every bool, reason string) (int, error) {
-	ended := 0
+func (q *Queue) Expire(ctx context.Context, ref endpoint.Ref, every bool, reason string) (ended int, next time.Time, err error) {
 	from := lanePrefix(laneOf(ref))
 	for from != nil {
 		o := &expireOp{ref: ref, every: every, reason: reason, from: from}
 		if _, err := q.submit(ctx, o); err != nil {
-			return ended, fmt.Errorf("expire: %w", err)
+			return ended, next, fmt.Errorf("expire: %w", err)
 		}
 		ended += o.ended
+		next = earliest(next, o.deadline)
 		from = o.next
 	}
-	return ended, nil
+	return ended, next, nil
+}
+
+// earliest is the first of two times, of which zero is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 type expireOp struct {
@@ -38,8 +47,9 @@ type expireOp struct {
 	reason string
 	from   []byte
 
-	ended int
-	next  []byte // where to go on; nil at the end
+	ended    int
+	deadline time.Time // the earliest that was left
+	next     []byte    // where to go on; nil at the end
 }
 
 func (o *expireOp) alone() bool { return true }
@@ -62,6 +72,7 @@ func (o *expireOp) prepare(b *batch) error {
 			return false, err
 		}
 		if !o.every && !b.now.After(s.Deadline) || !b.q.claim(p) {
+			o.deadline = earliest(o.deadline, s.Deadline)
 			return true, nil
 		}
 		o.ended++
@@ -69,7 +80,7 @@ func (o *expireOp) prepare(b *batch) error {
 		b.freed = append(b.freed, held{p, -1})
 		b.dequeue(l, s.PayloadBytes)
 		s.Delivery = delivery.Fail(s.Delivery, o.reason, b.now)
-		return true, b.end(p.id(), s)
+		return true, b.end(p.id(), s, false)
 	})
 }
 

@@ -80,16 +80,17 @@ func (l *lane) remove(p place) {
 }
 
 // refill reads the next deliveries behind the window, which is empty. A due time further ahead than the wait that led
-// to it comes from a clock that was set back since: it is taken as that wait from now on.
+// to it comes from a clock that was set back since: it is taken as that wait from now on. What could not be read is
+// still there: more says so.
 func (q *Queue) refill(l *lane, now int64) error {
 	from := lanePrefix(l.id)
 	if l.high != (place{}) {
 		from = append(l.high.key(), 0)
 	}
-	l.more = false
-	return q.each(from, after(lanePrefix(l.id)), func(it *pdb.Iterator) (bool, error) {
+	more := false
+	err := q.each(from, after(lanePrefix(l.id)), func(it *pdb.Iterator) (bool, error) {
 		if len(l.window) == windowSize {
-			l.more = true
+			more = true
 			return false, nil
 		}
 		p, ok := parsePlace(it.Key()[1:])
@@ -111,6 +112,8 @@ func (q *Queue) refill(l *lane, now int64) error {
 		l.window = append(l.window, entry{p, ready})
 		return true, nil
 	})
+	l.more = more || err != nil
+	return err
 }
 
 // laneFor returns the lane, made if need be.

@@ -18,9 +18,15 @@ import (
 	"github.com/garyclub/webhook-operator/internal/queue"
 )
 
+// readPause is how long a lane waits after a read of it failed: a disk that is ill may be well again.
+const readPause = 5 * time.Second
+
 // Lease implements queue.Queue.
 func (q *Queue) Lease(ctx context.Context, gate queue.Gate) (queue.Lease, error) {
 	for {
+		if err := q.room(ctx); err != nil {
+			return nil, fmt.Errorf("lease: %w", err)
+		}
 		p, woken, err := q.pick()
 		if err != nil {
 			return nil, fmt.Errorf("lease: %w", err)
@@ -58,6 +64,8 @@ func (q *Queue) pick() (place, chan struct{}, error) {
 	for l := q.turn(); l != nil; l = q.turn() {
 		if len(l.window) == 0 && l.more {
 			if err := q.refill(l, now); err != nil {
+				l.notBefore = max(l.notBefore, now+readPause.Milliseconds())
+				q.offer(l, now)
 				return place{}, nil, err
 			}
 		}
@@ -82,13 +90,15 @@ func (q *Queue) hold(ctx context.Context, p place, gate queue.Gate) (*lease, err
 	s, found, err := q.waitingAt(p)
 	q.leave()
 	if err != nil || !found {
-		q.giveBack(p, false, 0)
+		// What is corrupt will be so the next time too: it must not stand for ever at the head of its lane.
+		waits := err != nil && !errors.Is(err, errCorrupt) && !pdb.IsCorruptionError(err)
+		q.giveBack(p, waits, millis(q.opt.Now().Add(readPause)))
 		return nil, err
 	}
 	if now := q.opt.Now(); now.After(s.Deadline) {
 		s.Delivery = delivery.Fail(s.Delivery, delivery.ReasonDeadlineExceeded, now)
 		// It is under way already when ctx ends, and nothing waits for its answer.
-		_, err := q.submit(context.WithoutCancel(ctx), &settleOp{held: held{p, -1}, uid: s.UID, to: s})
+		_, err := q.submit(context.WithoutCancel(ctx), &settleOp{held: held{p, -1}, uid: s.UID, to: s, unattempted: true})
 		return nil, err
 	}
 	unparked := q.unparkedOf(p.lane)
@@ -154,6 +164,18 @@ func (q *Queue) Unpark(ref endpoint.Ref) {
 		l.unparked++
 		l.parked = false
 		q.offer(l, millis(q.opt.Now()))
+	}
+}
+
+// UnparkAll implements queue.Queue.
+func (q *Queue) UnparkAll() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := millis(q.opt.Now())
+	for _, l := range q.lanes {
+		l.unparked++
+		l.parked = false
+		q.offer(l, now)
 	}
 }
 

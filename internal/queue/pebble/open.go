@@ -69,6 +69,7 @@ func newQueue(opt Options) *Queue {
 	q := &Queue{
 		opt: opt, log: opt.Log,
 		ops: make(chan op, maxBatchOps), syncing: make(chan *batch, maxSyncing), answered: make(chan struct{}),
+		failed:  make(chan struct{}),
 		closing: make(chan struct{}), kicked: make(chan struct{}, 1), clockDone: make(chan struct{}),
 		lanes: map[laneID]*lane{}, flying: map[place]struct{}{}, counters: map[string]countersAt{},
 		book: &book{
@@ -78,7 +79,7 @@ func newQueue(opt Options) *Queue {
 		},
 		space: &space{
 			fs: opt.FS, ballast: opt.FS.PathJoin(opt.Dir, fileBallast), size: opt.BallastBytes,
-			reserve: opt.ReserveBytes, ask: opt.FreeBytes, log: opt.Log, limit: opt.DiskBytes,
+			reserve: uint64(max(opt.ReserveBytes, 0)), ask: opt.FreeBytes, log: opt.Log, limit: opt.DiskBytes,
 		},
 	}
 	q.book.nextSeq, q.book.nextOut = 1, 1

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/go-logr/logr"
+
+	"github.com/garyclub/webhook-operator/internal/queue"
 )
 
 // Options configure a Queue. The zero value of a field means its default.
@@ -39,13 +41,16 @@ type Options struct {
 	IdempotencyKeys int64
 	// OutboxRecords bounds the outbox; default 100,000.
 	OutboxRecords int
-	// ReserveBytes is the free space on the disk below which Append answers queue.ErrFull; default 64 MiB.
-	ReserveBytes uint64
+	// ReserveBytes is the free space on the disk below which Append answers queue.ErrFull; default 64 MiB, negative for
+	// none.
+	ReserveBytes int64
 	// BallastBytes is the size of a file that is given up when the disk is full all the same, so that what is under way
 	// can be written; default 16 MiB, negative for none.
 	BallastBytes int64
 	// FreeBytes returns the free space of the disk; default asks FS.
 	FreeBytes func() (uint64, error)
+	// Ended is told which deliveries ended, once they are synced, from one goroutine, which it must not hold up.
+	Ended func([]queue.Ended)
 	// Log takes what the database has to say; default discards it.
 	Log logr.Logger
 }

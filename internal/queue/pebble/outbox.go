@@ -104,3 +104,10 @@ func (q *Queue) Counters(since uint64) ([]delivery.Counters, uint64) {
 	}
 	return changed, q.version
 }
+
+// Counted implements queue.Queue.
+func (q *Queue) Counted() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.newCounts.wait()
+}

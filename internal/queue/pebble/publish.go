@@ -3,7 +3,10 @@
 
 package pebble
 
-import "github.com/garyclub/webhook-operator/internal/delivery"
+import (
+	"github.com/garyclub/webhook-operator/internal/delivery"
+	"github.com/garyclub/webhook-operator/internal/queue"
+)
 
 // countersAt are counters with the version of their last change.
 type countersAt struct {
@@ -33,6 +36,7 @@ func (q *Queue) publish(b *batch) {
 	}
 	if len(b.nowCount) > 0 {
 		q.version++
+		q.newCounts.tell()
 	}
 	for i := range b.nowCount {
 		c := &b.nowCount[i]
@@ -49,4 +53,17 @@ func (q *Queue) publish(b *batch) {
 		q.sweepAt = b.sweepAt
 		q.kick()
 	}
+}
+
+// tellEnds says which deliveries a synced batch has ended.
+func (q *Queue) tellEnds(b *batch) {
+	if q.opt.Ended == nil || len(b.ended) == 0 {
+		return
+	}
+	all := make([]queue.Ended, 0, len(b.ended))
+	for how, n := range b.ended {
+		how.Count = n
+		all = append(all, how)
+	}
+	q.opt.Ended(all)
 }

@@ -32,6 +32,7 @@ type Queue struct {
 	syncing  chan *batch
 	answered chan struct{}
 	broken   atomic.Pointer[error]
+	failed   chan struct{} // closed when broken is set
 
 	closing   chan struct{}
 	kicked    chan struct{}
@@ -58,11 +59,18 @@ type Queue struct {
 	oldestKey int64
 	sweepAt   int64
 	news      news // of records
+	newCounts news // of counters
 	newMatch  news // of unmatched events, or of endpoints
 }
 
 // ID implements queue.Queue.
 func (q *Queue) ID() string { return q.id }
+
+// Broken implements queue.Queue.
+func (q *Queue) Broken() <-chan struct{} { return q.failed }
+
+// Err implements queue.Queue.
+func (q *Queue) Err() error { return q.usable() }
 
 // Close implements queue.Queue.
 func (q *Queue) Close() error {

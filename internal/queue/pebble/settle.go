@@ -11,6 +11,8 @@ type settleOp struct {
 	held held
 	uid  string // of the endpoint when the delivery was leased
 	to   *stored
+	// unattempted says that no attempt led to it.
+	unattempted bool
 }
 
 func (o *settleOp) prepare(b *batch) error {
@@ -27,7 +29,7 @@ func (o *settleOp) prepare(b *batch) error {
 		return nil
 	}
 	b.dequeue(l, s.PayloadBytes)
-	return b.end(p.id(), s)
+	return b.end(p.id(), s, !o.unattempted)
 }
 
 // interruptOp counts the deliveries that were in flight when the process died.
@@ -55,7 +57,7 @@ func (o *interruptOp) prepare(b *batch) error {
 		b.delete(p.key())
 		b.dequeue(b.q.book.lane(s.Ref), s.PayloadBytes)
 		s.Delivery = delivery.Fail(s.Delivery, delivery.ReasonInterrupted, b.now)
-		if err := b.end(p.id(), s); err != nil {
+		if err := b.end(p.id(), s, false); err != nil {
 			return err
 		}
 	}

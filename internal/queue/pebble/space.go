@@ -4,6 +4,7 @@
 package pebble
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,8 @@ type space struct {
 	// ballast is not there. The hook sets them, on any goroutine.
 	spent, missing atomic.Bool
 	full           atomic.Bool
+	// tight says that less than half of the spent ballast's bytes are free.
+	tight atomic.Bool
 
 	// used is what the database takes on disk; reclaim is called when that is beyond limit.
 	used    func() int64
@@ -73,6 +76,7 @@ func (s *space) free(now time.Time, cost int64) bool {
 		return !s.full.Load()
 	}
 	s.renew(free)
+	s.tight.Store(s.spent.Load() && free < uint64(max(s.size, 0))/2)
 	used := s.used()
 	if used >= s.limit {
 		s.reclaim()
@@ -129,4 +133,34 @@ func (s *space) begin() {
 	if free, err := s.ask(); err == nil {
 		s.renew(free)
 	}
+}
+
+// roomPause is the wait between two looks at a disk that is full.
+const roomPause = time.Second
+
+// room returns once something may be leased. While the ballast is spent and half of it used up, the rest is for the
+// settlement of what is in flight: the database could not go on after a write that found no room.
+func (q *Queue) room(ctx context.Context) error {
+	for q.space.spent.Load() {
+		if _, err := q.submit(ctx, &roomOp{}); err != nil {
+			return err
+		}
+		if !q.space.tight.Load() {
+			return nil
+		}
+		select {
+		case <-q.opt.Alarm(q.opt.Now().Add(roomPause)):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// roomOp has the committer look at the disk, and makes the ballast again when there is room. It writes nothing.
+type roomOp struct{ call }
+
+func (o *roomOp) prepare(b *batch) error {
+	b.q.space.free(b.now, 0)
+	return nil
 }

@@ -28,35 +28,43 @@ func (q *Queue) Waiting() []endpoint.Ref {
 	return refs
 }
 
-// Stats implements queue.Queue. OldestWaiting is the earliest due time of what is in memory, which for a delivery that
-// was not attempted yet is when it was taken in.
+// Idle implements queue.Queue. What is being looked at by a lease, or whose end is being synced, counts as leased.
+func (q *Queue) Idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.promote(millis(q.opt.Now()))
+	return q.ring == nil && len(q.flying) == 0
+}
+
+// Stats implements queue.Queue. OldestDue knows of what is in memory: of a lane that is long, its first part.
 func (q *Queue) Stats() queue.Stats {
-	if err := q.enter(); err != nil {
-		return queue.Stats{MaxBytes: q.opt.MaxBytes}
-	}
-	defer q.leave()
-	disk := q.db.Metrics().DiskSpaceUsage()
+	disk := q.diskUsage()
 	now := q.opt.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := &q.totals
 	s := queue.Stats{
 		InFlight: int64(len(q.flying)), Unmatched: t.unmatched, DeadLetters: t.letters, Outbox: q.outboxLen,
-		LiveBytes: t.live, DeadBytes: t.dead, DiskBytes: int64(disk), MaxBytes: q.opt.MaxBytes,
+		LiveBytes: t.live, DeadBytes: t.dead, DiskBytes: disk, MaxBytes: q.opt.MaxBytes,
 		IdempotencyKeys: t.keys, Full: t.live >= q.opt.MaxBytes || q.space.full.Load(),
 	}
 	if q.oldestKey > 0 {
 		s.OldestKeyAge = now.Sub(time.UnixMilli(q.oldestKey))
 	}
-	oldest := int64(0)
 	for _, l := range q.lanes {
 		s.Waiting += l.waiting
-		if len(l.window) > 0 && (oldest == 0 || l.window[0].due < oldest) {
-			oldest = l.window[0].due
+		if len(l.window) > 0 {
+			s.OldestDue = max(s.OldestDue, now.Sub(time.UnixMilli(l.window[0].due)))
 		}
 	}
-	if oldest > 0 {
-		s.OldestWaiting = time.UnixMilli(oldest)
-	}
 	return s
+}
+
+// diskUsage is 0 once the database cannot be asked any more.
+func (q *Queue) diskUsage() int64 {
+	if err := q.enter(); err != nil {
+		return 0
+	}
+	defer q.leave()
+	return int64(q.db.Metrics().DiskSpaceUsage())
 }

@@ -56,6 +56,13 @@ func (b *batch) sweepBy(expires int64) {
 	}
 }
 
+// sweepAgain has the next sweep done at once when this one left something that expired.
+func (b *batch) sweepAgain(dropped int) {
+	if dropped == sweepChunk {
+		b.q.book.sweepAt = millis(b.now)
+	}
+}
+
 // sweepOp drops the dead letters and the idempotency keys that expired or are too many.
 type sweepOp struct{ call }
 
@@ -79,6 +86,7 @@ func (b *batch) sweepDead() error {
 		}
 		if (expires > now && book.dead <= book.maxDead) || dropped == sweepChunk {
 			b.sweepBy(expires)
+			b.sweepAgain(dropped)
 			return false, nil
 		}
 		s, err := parseRecord(it.Value())
@@ -113,6 +121,7 @@ func (b *batch) sweepKeys() error {
 		if (at > limit && book.keys <= book.maxKeys-spare) || dropped == sweepChunk {
 			book.oldestKey = at
 			b.sweepBy(at + b.q.opt.IdempotencyWindow.Milliseconds())
+			b.sweepAgain(dropped)
 			return false, nil
 		}
 		b.delete(it.Key())

@@ -6,6 +6,7 @@ package queuetest
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,9 +21,10 @@ func testExpireDeadline(t *testing.T, engine Engine) {
 	b.clock.Advance(23 * time.Hour)
 	b.add("two", Endpoint("a"))
 	b.clock.Advance(2 * time.Hour)
-	n, err := b.Expire(t.Context(), Endpoint("a").Ref, false, delivery.ReasonDeadlineExceeded)
+	n, next, err := b.Expire(t.Context(), Endpoint("a").Ref, false, delivery.ReasonDeadlineExceeded)
 	b.must(err)
 	equal(b, "ended", n, 1)
+	equal(b, "next deadline", next, b.clock.Now().Add(22*time.Hour))
 	l := b.lease()
 	e, err := l.Event()
 	b.must(err)
@@ -48,9 +50,10 @@ func testExpireEvery(t *testing.T, engine Engine) {
 			defer l.Release(b.clock.Now())
 		}
 	}
-	n, err := b.Expire(t.Context(), Endpoint("a").Ref, true, delivery.ReasonEndpointDeleted)
+	n, next, err := b.Expire(t.Context(), Endpoint("a").Ref, true, delivery.ReasonEndpointDeleted)
 	b.must(err)
 	equal(b, "ended", n, 599)
+	equal(b, "next deadline, of what is in flight", next, b.clock.Now().Add(24*time.Hour))
 	equal(b, "pending", b.counters("a").Pending, 1)
 	b.settle(flying, delivery.OutcomeDelivered)
 	c := b.counters("a")
@@ -119,6 +122,108 @@ func testGate(t *testing.T, engine Engine) {
 		equal(b, "payload", string(e.Payload), want)
 		b.settle(l, delivery.OutcomeDelivered)
 	}
+}
+
+func testUnparkAll(t *testing.T, engine Engine) {
+	b := start(t, engine, Limits{})
+	b.add("one", Endpoint("a"))
+	b.none(only("b")) // a is parked, and then has nothing waiting any more
+	_, _, err := b.Expire(t.Context(), Endpoint("a").Ref, true, delivery.ReasonDeadlineExceeded)
+	b.must(err)
+	equal(b, "endpoints waiting", len(b.Waiting()), 0)
+	b.UnparkAll()
+	b.add("two", Endpoint("a"))
+	b.settle(b.lease(), delivery.OutcomeDelivered)
+}
+
+func testIdle(t *testing.T, engine Engine) {
+	b := start(t, engine, Limits{})
+	b.none(open{})
+	equal(b, "idle when empty", b.Idle(), true)
+	b.add("one", Endpoint("a"))
+	b.add("two", Endpoint("held"))
+	equal(b, "idle with something due", b.Idle(), false)
+	l, err := b.Lease(t.Context(), only("a"))
+	b.must(err)
+	b.none(only("a"))
+	equal(b, "idle with a lease", b.Idle(), false)
+	d := b.settle(l, delivery.OutcomeRejected)
+	b.none(only("a"))
+	equal(b, "idle with a retry to come and a refused endpoint", b.Idle(), true)
+	b.clock.Advance(d.Wait)
+	equal(b, "idle with a retry due", b.Idle(), false)
+}
+
+func testOldestDue(t *testing.T, engine Engine) {
+	b := start(t, engine, Limits{})
+	equal(b, "empty", b.Stats().OldestDue, 0)
+	b.add("one", Endpoint("a"))
+	b.clock.Advance(time.Minute)
+	b.add("two", Endpoint("b"))
+	equal(b, "since the first", b.Stats().OldestDue, time.Minute)
+	for b.lease().Delivery().Ref.Name != "a" {
+	}
+	var retry delivery.Delivery
+	b.restart()
+	for range 2 {
+		retry = b.settle(b.lease(), delivery.OutcomeRejected)
+	}
+	equal(b, "none is due", b.Stats().OldestDue, 0)
+	b.clock.Advance(retry.Wait + time.Minute)
+	equal(b, "since the retries were due", b.Stats().OldestDue, time.Minute)
+}
+
+func testEnded(t *testing.T, engine Engine) {
+	var mu sync.Mutex
+	told := map[queue.Ended]int{}
+	b := start(t, engine, Limits{MaxBytes: 1 << 20, EndpointShare: 0.01, Ended: func(all []queue.Ended) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range all {
+			n := e.Count
+			e.Count = 0
+			told[e] += n
+		}
+	}})
+	want := func(name string, state delivery.State, reason string, attempted bool, n int) {
+		t.Helper()
+		how := queue.Ended{Ref: Endpoint(name).Ref, State: state, Reason: reason, Attempted: attempted}
+		// Told after the sync, which may be just after the answer.
+		until(b, reason+" of "+name, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return told[how] == n
+		})
+	}
+	b.add("one", Endpoint("a"))
+	b.settle(b.lease(), delivery.OutcomeDelivered)
+	want("a", delivery.Delivered, "", true, 1)
+	b.add("one", Endpoint("a"))
+	b.settle(b.lease(), delivery.OutcomeGone)
+	want("a", delivery.Failed, string(delivery.OutcomeGone), true, 1)
+	var items []queue.Item
+	for range 20 {
+		items = append(items, Item(b.clock.Now(), "one", Endpoint("full")))
+	}
+	_, err := b.Append(t.Context(), items)
+	b.must(err)
+	pending := int(b.counters("full").Pending)
+	want("full", delivery.Failed, delivery.ReasonQueueFull, false, 20-pending)
+	b.add("late", Endpoint("b"))
+	b.clock.Advance(25 * time.Hour)
+	b.none(open{})
+	want("b", delivery.Failed, delivery.ReasonDeadlineExceeded, false, 1)
+	want("full", delivery.Failed, delivery.ReasonDeadlineExceeded, false, pending)
+	b.add("one", Endpoint("c"))
+	_, _, err = b.Expire(t.Context(), Endpoint("c").Ref, true, delivery.ReasonEndpointDeleted)
+	b.must(err)
+	want("c", delivery.Failed, delivery.ReasonEndpointDeleted, false, 1)
+	b.add("killer", Endpoint("d"))
+	for range delivery.MaxInterruptions {
+		b.lease()
+		b.crash()
+	}
+	want("d", delivery.Failed, delivery.ReasonInterrupted, false, 1)
 }
 
 func testRelease(t *testing.T, engine Engine) {
@@ -212,6 +317,22 @@ func testDeadLetters(t *testing.T, engine Engine) {
 		t.Fatalf("%d dead letters of %d bytes, want about 10 KiB", s.DeadLetters, s.DeadBytes)
 	}
 	equal(b, "failed", b.counters("a").Failed, 34)
+}
+
+func testManyDeadLetters(t *testing.T, engine Engine) {
+	// A share that holds nothing ends each delivery at once.
+	b := start(t, engine, Limits{DeadLetterRetention: time.Hour, EndpointShare: 1e-9})
+	for range 5 {
+		var items []queue.Item
+		for range 1000 {
+			items = append(items, Item(b.clock.Now(), "one", Endpoint("a")))
+		}
+		_, err := b.Append(t.Context(), items)
+		b.must(err)
+	}
+	equal(b, "dead letters", b.Stats().DeadLetters, 5000)
+	b.clock.Advance(time.Hour + time.Minute)
+	until(b, "all have expired", func() bool { return b.Stats().DeadLetters == 0 })
 }
 
 func testClosed(t *testing.T, engine Engine) {

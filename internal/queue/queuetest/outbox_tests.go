@@ -76,8 +76,15 @@ func testCounters(t *testing.T, engine Engine) {
 	none, same := b.Counters(version)
 	equal(b, "changes", len(none), 0)
 	equal(b, "version", same, version)
+	news := b.Counted()
+	select {
+	case <-news:
+		t.Fatal("a change is told that did not happen")
+	default:
+	}
 	l := b.lease()
 	b.settle(l, delivery.OutcomeDelivered)
+	<-news
 	changed, _ := b.Counters(version)
 	equal(b, "changes", len(changed), 1)
 	equal(b, "endpoint", changed[0].Ref, l.Delivery().Ref)

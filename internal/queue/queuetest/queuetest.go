@@ -26,6 +26,8 @@ type Limits struct {
 	EndpointShare                              float64
 	OutboxRecords                              int
 	DeadLetterRetention, IdempotencyWindow     time.Duration
+	// Ended is to be told what ended.
+	Ended func([]queue.Ended)
 }
 
 // Disk is where a queue lives.
@@ -61,12 +63,17 @@ func Run(t *testing.T, engine Engine) {
 		"counters survive restarts":                      testCountersRestart,
 		"endpoints take turns":                           testTurns,
 		"a refused endpoint is passed over":              testGate,
+		"a refusal does not outlive what it refused":     testUnparkAll,
+		"a queue is idle when nothing may be sent":       testIdle,
+		"the longest due delivery is known":              testOldestDue,
+		"ends are told once they are synced":             testEnded,
 		"a release delays the endpoint":                  testRelease,
 		"a waiting lease is woken":                       testWoken,
 		"a restart gives leases back":                    testRestart,
 		"a backlog larger than memory is kept in order":  testBacklog,
 		"the tenth crash ends a delivery":                testInterrupted,
 		"dead letters expire":                            testDeadLetters,
+		"thousands of dead letters expire at once":       testManyDeadLetters,
 		"a closed queue says so":                         testClosed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, engine) })
