@@ -91,6 +91,8 @@ func TestWhatAnEndpointRefersToIsWrongAndMended(t *testing.T) {
 			more: []string{"tls.key", string(clientKey)}, wantReason: v1alpha1.ReasonInvalidTLS, wantMessage: "that belong together", wantStalled: true},
 		"signing key, no Secret":  {change: signedBy("it"), wrong: missing, entry: "signing-key", good: key, wantKey: true, wantReason: v1alpha1.ReasonSecretNotFound, wantMessage: "spec.signing.secretRef"},
 		"signing key, unlabelled": {change: signedBy("it"), wrong: unlabelled, entry: "signing-key", good: key, wantKey: true, wantReason: v1alpha1.ReasonSecretNotLabelled, wantMessage: label},
+		"signing key, no entry": {change: signedBy("it"), wrong: "", entry: "signing-key", good: key, wantKey: true, wantReason: v1alpha1.ReasonSecretKeyNotFound,
+			wantMessage: `Secret "it" has no entry "signing-key": add it`},
 		"signing key, no key": {change: signedBy("it"), wrong: "hush", entry: "signing-key", good: key + "\n", wantKey: true, wantReason: v1alpha1.ReasonInvalidSigningKey,
 			wantMessage: "is no signing key: a signing key is whsec_ followed by the base64 of 24 to 64 random bytes", wantStalled: true},
 	} {

@@ -74,7 +74,7 @@ func parseSigningKeys(secret *corev1.Secret) ([][]byte, error) {
 			continue
 		}
 		if !ok {
-			return nil, &refusal{reason: v1alpha1.ReasonInvalidSigningKey, stalled: true,
+			return nil, &refusal{reason: v1alpha1.ReasonSecretKeyNotFound,
 				message: fmt.Sprintf("Secret %q has no entry %q: add it (%v)", secret.Name, entry, sign.ErrKeyForm)}
 		}
 		key, err := sign.ParseKey(string(text))

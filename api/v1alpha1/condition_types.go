@@ -35,7 +35,6 @@ const (
 	ReasonSigningKeyMissing     = "SigningKeyMissing"     // Ready=False: see SigningKeyReady
 	ReasonTestPending           = "TestPending"           // Ready=False: the test event is on its way
 	ReasonTestFailed            = "TestFailed"            // Ready=False: see TestDelivered; deliveries go on
-	ReasonNoSuccessYet          = "NoSuccessYet"          // Ready=False: nothing succeeded since the last change, and no test is under way
 	ReasonWaitingForDispatchers = "WaitingForDispatchers" // Ready=False: dispatchers take the new revision
 )
 

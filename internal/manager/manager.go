@@ -155,8 +155,8 @@ func (a *assembly) lead(ctx context.Context) error {
 }
 
 func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
-	out, err := a.options.egress()
-	if err != nil {
+	out := a.options.egress()
+	if err := out.Validate(); err != nil {
 		return err
 	}
 	prober := controllers.NewProber(egress.New(out), a.changed)

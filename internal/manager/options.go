@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/url"
 	"slices"
 
 	"golang.org/x/time/rate"
@@ -66,23 +65,16 @@ func (o *Options) Validate() error {
 	if o.WriteBudget < 1 || o.WriteBudget > maxWriteBudget || math.IsNaN(o.WriteBudget) {
 		errs = append(errs, fmt.Errorf("--write-budget: must be 1 to %d per second", maxWriteBudget))
 	}
-	if _, err := o.egress(); err != nil {
+	out := o.egress()
+	if err := out.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// egress are the settings of the way out. An error does not quote the proxy's URL, which may hold a password.
-func (o *Options) egress() (egress.Options, error) {
-	out := egress.Options{Allow: o.EgressAllow, UserAgent: "webhook-operator/" + version.String()}
-	if o.EgressProxy != "" {
-		proxy, err := url.Parse(o.EgressProxy)
-		if err != nil {
-			return egress.Options{}, errors.New("--egress-proxy: must be http://host:port")
-		}
-		out.Proxy = proxy
-	}
-	return out, out.Validate()
+// egress are the settings of the way out.
+func (o *Options) egress() egress.Options {
+	return egress.Options{Allow: o.EgressAllow, ProxyURL: o.EgressProxy, UserAgent: "webhook-operator/" + version.String()}
 }
 
 // hosts are the names in the control service's certificate.
