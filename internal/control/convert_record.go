@@ -38,14 +38,14 @@ var states = []delivery.State{delivery.Pending, delivery.Retrying, delivery.Deli
 
 func recordToProto(seq uint64, r *delivery.Record) *controlpb.Record {
 	m := &controlpb.Record{
-		Seq: seq, EndpointName: r.Ref.Name, EndpointUid: r.UID,
+		Seq: seq, Namespace: r.Ref.Namespace, EndpointName: r.Ref.Name, EndpointUid: r.UID,
 		EventId: r.EventID, EventType: string(r.EventType), EventTime: timeToProto(r.EventTime),
 		CallId: r.CallID, AgentId: r.AgentID, Trigger: string(r.Trigger),
 		PayloadBytes: int64(r.PayloadBytes), PayloadSha256: r.PayloadSHA[:],
 		State: r.State.String(), Reason: r.Reason,
 		Accepted: timeToProto(r.Accepted), NextAttempt: timeToProto(r.Due), Completed: timeToProto(r.Completed),
 		RedeliverableUntil: timeToProto(r.RedeliverableUntil), Deadline: timeToProto(r.Deadline),
-		AttemptCount: int32(r.AttemptCount), MaxAttempts: int32(r.MaxAttempts),
+		AttemptCount: int32(r.AttemptCount), MaxAttempts: int32(r.MaxAttempts), Hops: int32(r.Hops),
 	}
 	for _, a := range r.Attempts {
 		m.Attempts = append(m.Attempts, &controlpb.Attempt{
@@ -64,7 +64,7 @@ func recordFromProto(namespace string, m *controlpb.Record) (delivery.Record, er
 			Reason: m.GetReason(), Accepted: timeFromProto(m.GetAccepted()), Deadline: timeFromProto(m.GetDeadline()),
 			Due: timeFromProto(m.GetNextAttempt()), Completed: timeFromProto(m.GetCompleted()),
 			RedeliverableUntil: timeFromProto(m.GetRedeliverableUntil()),
-			AttemptCount:       int(m.GetAttemptCount()), MaxAttempts: int(m.GetMaxAttempts()),
+			AttemptCount:       int(m.GetAttemptCount()), MaxAttempts: int(m.GetMaxAttempts()), Hops: int(m.GetHops()),
 		},
 		EventType: event.Type(m.GetEventType()), EventTime: timeFromProto(m.GetEventTime()),
 		CallID: m.GetCallId(), AgentID: m.GetAgentId(), PayloadBytes: int(m.GetPayloadBytes()),
@@ -97,7 +97,7 @@ func validRecord(m *controlpb.Record) bool {
 		slices.ContainsFunc(states, func(s delivery.State) bool { return s.String() == m.GetState() }) &&
 		(m.GetReason() == "" || validID(m.GetReason())) &&
 		m.GetPayloadBytes() >= 0 && len(m.GetPayloadSha256()) == 32 &&
-		m.GetAttemptCount() >= 0 && m.GetMaxAttempts() >= 0 && len(m.GetAttempts()) <= delivery.MaxKeptAttempts &&
+		m.GetAttemptCount() >= 0 && m.GetMaxAttempts() >= 0 && m.GetHops() >= 0 && len(m.GetAttempts()) <= delivery.MaxKeptAttempts &&
 		validTimes(m.GetEventTime(), m.GetAccepted(), m.GetNextAttempt(), m.GetCompleted(), m.GetRedeliverableUntil(),
 			m.GetDeadline()) &&
 		!slices.ContainsFunc(m.GetAttempts(), func(a *controlpb.Attempt) bool { return !validAttempt(a) })
@@ -131,7 +131,7 @@ func truncated(s string) string {
 
 func countersToProto(c *delivery.Counters) *controlpb.Counters {
 	return &controlpb.Counters{
-		EndpointUid: c.UID, EndpointName: c.Ref.Name,
+		EndpointUid: c.UID, Namespace: c.Ref.Namespace, EndpointName: c.Ref.Name,
 		Succeeded: c.Succeeded, Failed: c.Failed, Unrecorded: c.Unrecorded, Pending: c.Pending,
 		LastSuccess: timeToProto(c.LastSuccess), LastFailure: timeToProto(c.LastFailure), Gone: c.Gone,
 	}

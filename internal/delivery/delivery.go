@@ -135,8 +135,11 @@ type Delivery struct {
 	AttemptCount  int
 	MaxAttempts   int
 	Interruptions int
-	Attempts      []Attempt
-	Completed     time.Time
+	// Hops counts how often it was handed over from one queue to another: of two reports about a delivery, the one with
+	// more of them is of the queue that holds it.
+	Hops      int
+	Attempts  []Attempt
+	Completed time.Time
 	// RedeliverableUntil is when a failed delivery's payload is dropped.
 	RedeliverableUntil time.Time
 }
@@ -150,6 +153,18 @@ type Record struct {
 	AgentID      string
 	PayloadBytes int
 	PayloadSHA   [32]byte
+	// QueueID names the queue that reports it; empty within a dispatcher, which has one.
+	QueueID string
+}
+
+// Source is a queue that reports, and the pod that holds it.
+type Source struct {
+	// Namespace is the pod's, which is the endpoints' too unless the queue is a gateway's.
+	Namespace   string
+	Pod, PodUID string
+	QueueID     string
+	// Persistent says that the queue outlives its pod.
+	Persistent bool
 }
 
 // Counters are the cumulative figures of one queue about one endpoint. They never go backwards, but for Pending.

@@ -179,7 +179,9 @@ type EndpointsResponse struct {
 	Endpoints   []*Endpoint            `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	RemovedUids []string               `protobuf:"bytes,3,rep,name=removed_uids,json=removedUids,proto3" json:"removed_uids,omitempty"`
 	// Set on the response that completes the first list, and on every later one.
-	Complete      bool `protobuf:"varint,4,opt,name=complete,proto3" json:"complete,omitempty"`
+	Complete bool `protobuf:"varint,4,opt,name=complete,proto3" json:"complete,omitempty"`
+	// host:port of the gateway's hand-over service; empty when there is no gateway.
+	Gateway       string `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +242,13 @@ func (x *EndpointsResponse) GetComplete() bool {
 		return x.Complete
 	}
 	return false
+}
+
+func (x *EndpointsResponse) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
 }
 
 type Endpoint struct {
@@ -611,8 +620,10 @@ type ReportRequest struct {
 	Counters []*Counters `protobuf:"bytes,3,rep,name=counters,proto3" json:"counters,omitempty"`
 	// Names this report of counters; acknowledged after the ledger is written.
 	CountersVersion uint64 `protobuf:"varint,4,opt,name=counters_version,json=countersVersion,proto3" json:"counters_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Set on the first request of a stream by a dispatcher whose queue outlives its pod.
+	Persistent    bool `protobuf:"varint,5,opt,name=persistent,proto3" json:"persistent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportRequest) Reset() {
@@ -671,6 +682,13 @@ func (x *ReportRequest) GetCountersVersion() uint64 {
 		return x.CountersVersion
 	}
 	return 0
+}
+
+func (x *ReportRequest) GetPersistent() bool {
+	if x != nil {
+		return x.Persistent
+	}
+	return false
 }
 
 type ReportResponse struct {
@@ -800,8 +818,12 @@ type Record struct {
 	MaxAttempts        int32                  `protobuf:"varint,19,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	Attempts           []*Attempt             `protobuf:"bytes,20,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	Deadline           *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Of the endpoint, when it is not the caller's own: taken from a gateway only.
+	Namespace string `protobuf:"bytes,22,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// How often the delivery was handed over from one queue to another.
+	Hops          int32 `protobuf:"varint,23,opt,name=hops,proto3" json:"hops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
@@ -981,6 +1003,20 @@ func (x *Record) GetDeadline() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Record) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Record) GetHops() int32 {
+	if x != nil {
+		return x.Hops
+	}
+	return 0
+}
+
 type Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -1076,7 +1112,9 @@ type Counters struct {
 	LastSuccess  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_success,json=lastSuccess,proto3" json:"last_success,omitempty"`
 	LastFailure  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=last_failure,json=lastFailure,proto3" json:"last_failure,omitempty"`
 	// The incarnation of the endpoint that answered 410.
-	Gone          string `protobuf:"bytes,9,opt,name=gone,proto3" json:"gone,omitempty"`
+	Gone string `protobuf:"bytes,9,opt,name=gone,proto3" json:"gone,omitempty"`
+	// Of the endpoint, when it is not the caller's own: taken from a gateway only.
+	Namespace     string `protobuf:"bytes,10,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1174,6 +1212,13 @@ func (x *Counters) GetGone() string {
 	return ""
 }
 
+func (x *Counters) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
 var File_internal_control_controlpb_control_proto protoreflect.FileDescriptor
 
 const file_internal_control_controlpb_control_proto_rawDesc = "" +
@@ -1190,12 +1235,13 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"KnownEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x01\n" +
 	"\x11EndpointsResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12;\n" +
 	"\tendpoints\x18\x02 \x03(\v2\x1d.webhooks.control.v1.EndpointR\tendpoints\x12!\n" +
 	"\fremoved_uids\x18\x03 \x03(\tR\vremovedUids\x12\x1a\n" +
-	"\bcomplete\x18\x04 \x01(\bR\bcomplete\"\xb8\x04\n" +
+	"\bcomplete\x18\x04 \x01(\bR\bcomplete\x12\x18\n" +
+	"\agateway\x18\x05 \x01(\tR\agateway\"\xb8\x04\n" +
 	"\bEndpoint\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
@@ -1234,18 +1280,21 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"client_key\x18\x03 \x01(\fR\tclientKey\x12\x1f\n" +
 	"\vserver_name\x18\x04 \x01(\tR\n" +
-	"serverName\"\xc7\x01\n" +
+	"serverName\"\xe7\x01\n" +
 	"\rReportRequest\x12\x19\n" +
 	"\bqueue_id\x18\x01 \x01(\tR\aqueueId\x125\n" +
 	"\arecords\x18\x02 \x03(\v2\x1b.webhooks.control.v1.RecordR\arecords\x129\n" +
 	"\bcounters\x18\x03 \x03(\v2\x1d.webhooks.control.v1.CountersR\bcounters\x12)\n" +
-	"\x10counters_version\x18\x04 \x01(\x04R\x0fcountersVersion\"m\n" +
+	"\x10counters_version\x18\x04 \x01(\x04R\x0fcountersVersion\x12\x1e\n" +
+	"\n" +
+	"persistent\x18\x05 \x01(\bR\n" +
+	"persistent\"m\n" +
 	"\x0eReportResponse\x120\n" +
 	"\x05taken\x18\x01 \x03(\v2\x1a.webhooks.control.v1.TakenR\x05taken\x12)\n" +
 	"\x10counters_version\x18\x02 \x01(\x04R\x0fcountersVersion\"5\n" +
 	"\x05Taken\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1a\n" +
-	"\brecorded\x18\x02 \x01(\bR\brecorded\"\xd7\x06\n" +
+	"\brecorded\x18\x02 \x01(\bR\brecorded\"\x89\a\n" +
 	"\x06Record\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12#\n" +
 	"\rendpoint_name\x18\x02 \x01(\tR\fendpointName\x12!\n" +
@@ -1270,7 +1319,9 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"\rattempt_count\x18\x12 \x01(\x05R\fattemptCount\x12!\n" +
 	"\fmax_attempts\x18\x13 \x01(\x05R\vmaxAttempts\x128\n" +
 	"\battempts\x18\x14 \x03(\v2\x1c.webhooks.control.v1.AttemptR\battempts\x126\n" +
-	"\bdeadline\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"\xdf\x01\n" +
+	"\bdeadline\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1c\n" +
+	"\tnamespace\x18\x16 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04hops\x18\x17 \x01(\x05R\x04hops\"\xdf\x01\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x120\n" +
 	"\x05start\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x125\n" +
@@ -1278,7 +1329,7 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"\aoutcome\x18\x04 \x01(\tR\aoutcome\x12\x1f\n" +
 	"\vstatus_code\x18\x05 \x01(\x05R\n" +
 	"statusCode\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\xd4\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\xf2\x02\n" +
 	"\bCounters\x12!\n" +
 	"\fendpoint_uid\x18\x01 \x01(\tR\vendpointUid\x12#\n" +
 	"\rendpoint_name\x18\x02 \x01(\tR\fendpointName\x12\x1c\n" +
@@ -1290,7 +1341,9 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"\apending\x18\x06 \x01(\x03R\apending\x12=\n" +
 	"\flast_success\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vlastSuccess\x12=\n" +
 	"\flast_failure\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vlastFailure\x12\x12\n" +
-	"\x04gone\x18\t \x01(\tR\x04gone2\xc0\x01\n" +
+	"\x04gone\x18\t \x01(\tR\x04gone\x12\x1c\n" +
+	"\tnamespace\x18\n" +
+	" \x01(\tR\tnamespace2\xc0\x01\n" +
 	"\aControl\x12^\n" +
 	"\tEndpoints\x12%.webhooks.control.v1.EndpointsRequest\x1a&.webhooks.control.v1.EndpointsResponse(\x010\x01\x12U\n" +
 	"\x06Report\x12\".webhooks.control.v1.ReportRequest\x1a#.webhooks.control.v1.ReportResponse(\x010\x01BAZ?github.com/garyclub/webhook-operator/internal/control/controlpbb\x06proto3"

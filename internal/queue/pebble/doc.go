@@ -55,8 +55,8 @@
 // a uvarint of nanoseconds; int is a varint.
 //
 //	record   | 1 | flags | namespace | name | UID | event id | trigger | state 1 | reason | accepted | deadline | due |
-//	         | wait int | count int | max int | interruptions int | completed | redeliverable until | type | time |
-//	         | call id | agent id | bytes int | SHA-256 32 | n uvarint | n times attempt |
+//	         | wait int | count int | max int | interruptions int | hops int | completed | redeliverable until |
+//	         | type | time | call id | agent id | bytes int | SHA-256 32 | n uvarint | n times attempt |
 //	         flags: 1 = the event has more than one delivery, so that it has a reference count
 //	attempt  | number int | start | duration int | outcome | code int | message | retry after int |
 //	event    | 1 | id | namespace | type | time | call id | agent id | accepted | SHA-256 32 | payload to the end |
