@@ -30,6 +30,40 @@ const (
 
 	// TokenAudience is the audience of the tokens that dispatchers show to the manager.
 	TokenAudience = "webhooks.gary.club"
+	// EventsAudience is the audience of the tokens that producers show to the gateway. It is another one: whoever posts
+	// events is not thereby a dispatcher, which is told the signing keys.
+	EventsAudience = "webhooks.gary.club/events"
+	// ResourceEvents is the resource, in this API group, that a producer needs the verb create for in the namespace that
+	// it posts for. There are no objects of it.
+	ResourceEvents = "webhookevents"
+)
+
+// What is read from pods, and written to them, at injection.
+const (
+	// LabelInject, with the value "true" on a pod, has the dispatcher injected as a sidecar when the pod is created.
+	LabelInject = "webhooks.gary.club/inject"
+	// SidecarName is the name of the injected container.
+	SidecarName = "webhook-dispatcher"
+	// EventsURLVariable is the environment variable of the app's containers that says where to post events.
+	EventsURLVariable = "WEBHOOK_EVENTS_URL"
+
+	// AnnotationInjected is written by the injection: the version of the dispatcher that was injected.
+	AnnotationInjected = "webhooks.gary.club/injected"
+	// AnnotationQueueSize is the size of the queue's volume, as a quantity: "1Gi" by default, at least 64Mi. The queue
+	// itself takes 60 % of it, since a kubelet evicts a pod whose volume is over its limit.
+	AnnotationQueueSize = "webhooks.gary.club/queue-size"
+	// AnnotationQueueClaim names a PersistentVolumeClaim of the namespace that holds the queue instead of an emptyDir. It
+	// outlives the pod, and belongs to one pod at a time.
+	AnnotationQueueClaim = "webhooks.gary.club/queue-claim"
+	// AnnotationQueueStorageClass asks for a generic ephemeral volume of that storage class instead of an emptyDir: it
+	// leaves the node's own disk alone, and ends with the pod.
+	AnnotationQueueStorageClass = "webhooks.gary.club/queue-storage-class"
+	// AnnotationGracePeriod raises the pod's terminationGracePeriodSeconds to this many seconds, when it is lower.
+	AnnotationGracePeriod = "webhooks.gary.club/termination-grace-period-seconds"
+	// AnnotationCPURequest, AnnotationMemoryRequest and AnnotationMemoryLimit are the sidecar's resources, as quantities.
+	AnnotationCPURequest    = "webhooks.gary.club/cpu-request"
+	AnnotationMemoryRequest = "webhooks.gary.club/memory-request"
+	AnnotationMemoryLimit   = "webhooks.gary.club/memory-limit"
 )
 
 // There is no finalizer: a generated signing key with deletionPolicy Delete has the endpoint as its owner, and so has
