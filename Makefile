@@ -13,15 +13,20 @@ BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
 CRD_REF_DOCS := $(BIN)/crd-ref-docs-$(CRD_REF_DOCS_VERSION)
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+HELM := $(BIN)/helm-$(HELM_VERSION)
+OCI := $(BIN)/oci
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION)
 PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
 
 # Set by the linker; empty means the module's own version.
 VERSION ?=
 LDFLAGS := -s -w -X github.com/garyclub/webhook-operator/internal/version.Version=$(VERSION)
-MANAGER_IMG ?= webhook-operator/manager:latest
-DISPATCHER_IMG ?= webhook-operator/dispatcher:latest
+# As config/ and the chart name them.
+MANAGER_IMG ?= webhook-operator/manager:v0.1.0
+DISPATCHER_IMG ?= webhook-operator/dispatcher:v0.1.0
 CONTAINER_TOOL ?= docker
+# The CAs of the images that are packed without a container tool.
+CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
 
 # Packages under test, and how long each may take.
 PKGS ?= ./...
@@ -41,8 +46,8 @@ help: ## Show this help.
 ##@ Generated files
 
 # Where generated files lie. verify fails when something else, or something more, is there.
-GENERATED := api/*/zz_generated.*.go internal/control/controlpb/*.pb.go config/crd/bases config/rbac/role.yaml docs/api
-PROTO := internal/control/controlpb/control.proto
+GENERATED := api/*/zz_generated.*.go internal/control/controlpb/*.pb.go internal/handover/handoverpb/*.pb.go config/crd/bases config/rbac/role.yaml charts/*/files docs/api
+PROTO := internal/control/controlpb/control.proto internal/handover/handoverpb/handover.proto
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate deep copies and protobuf code.
@@ -50,9 +55,10 @@ generate: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate d
 	go run -C hack/protogen . -root ../.. -plugin bin/$(notdir $(PROTOC_GEN_GO)) -plugin bin/$(notdir $(PROTOC_GEN_GO_GRPC)) $(PROTO)
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate CRDs and the manager's role.
+manifests: $(CONTROLLER_GEN) ## Generate CRDs and the manager's role, and copy them into the chart.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=webhook-manager paths=./controllers/... paths=./internal/manager/... output:rbac:artifacts:config=config/rbac
+	hack/chart.sh
 
 .PHONY: api-docs
 api-docs: $(CRD_REF_DOCS) ## Generate docs/api from the API's comments.
@@ -84,6 +90,7 @@ verify-generated: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD
 verify-mod: ## Check that go.mod and go.sum are tidy.
 	go mod tidy -diff
 	go -C hack/protogen mod tidy -diff
+	go -C hack/oci mod tidy -diff
 
 .PHONY: verify-lint-rules
 verify-lint-rules: $(GOLANGCI_LINT) ## Prove that an import against the direction fails the linter.
@@ -99,12 +106,21 @@ verify-drift: ## Prove that verify fails on a hand-edited CRD (on a copy).
 WITH_CONTROL_PLANE = assets=$$(hack/control-plane.sh) && KUBEBUILDER_ASSETS="$$assets"
 
 .PHONY: test
-test: build ## Run all tests, the black-box ones in test/e2e included.
+test: build $(HELM) ## Run all tests, the black-box ones in test/e2e included.
 	$(WITH_CONTROL_PLANE) go test $(PKGS) -count=1 -p 2 -timeout $(TEST_TIMEOUT)
 
 .PHONY: test-race
-test-race: build ## Run all tests with the race detector.
+test-race: build $(HELM) ## Run all tests with the race detector.
 	$(WITH_CONTROL_PLANE) CGO_ENABLED=1 go test -race $(PKGS) -count=1 -p 2 -timeout $(TEST_TIMEOUT)
+
+.PHONY: test-oldest
+test-oldest: ## Run the API's and the controllers' tests against the oldest supported Kubernetes.
+	assets=$$(hack/control-plane.sh $(OLDEST_KUBERNETES_VERSION)) && KUBEBUILDER_ASSETS="$$assets" \
+	  go test ./api/... ./controllers/... -count=1 -p 2 -timeout $(TEST_TIMEOUT)
+
+.PHONY: e2e-node
+e2e-node: $(OCI) ## Run the story on a real node, in a network namespace. Needs root and Linux; hack/node.sh deps installs the rest.
+	hack/e2e-node.sh
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s).
@@ -130,6 +146,17 @@ docker-build: ## Build both images.
 	$(CONTAINER_TOOL) build --target manager --build-arg VERSION=$(VERSION) -t $(MANAGER_IMG) .
 	$(CONTAINER_TOOL) build --target dispatcher --build-arg VERSION=$(VERSION) -t $(DISPATCHER_IMG) .
 
+.PHONY: $(OCI)
+$(OCI):
+	@GOFLAGS= GOWORK=off go -C hack/oci build -o $@ .
+
+.PHONY: oci
+oci: build $(OCI) ## Pack both images as OCI archives into dist/, without a container tool.
+	@mkdir -p dist
+	$(OCI) -name $(MANAGER_IMG) -user 65532:65532 -ca-certificates $(CA_CERTIFICATES) -out dist/manager.tar $(BIN)/manager
+	$(OCI) -name $(DISPATCHER_IMG) -user 65532:65532 -ca-certificates $(CA_CERTIFICATES) -out dist/dispatcher.tar $(BIN)/dispatcher
+	@ls -l dist/*.tar
+
 # The user's kubectl, or the one that came with the test control plane. KUBECONFIG says which cluster.
 KUBECTL ?= $(shell command -v kubectl || echo "$$(hack/control-plane.sh)/kubectl")
 
@@ -152,7 +179,7 @@ undeploy: ## Remove what deploy made.
 ##@ Tools
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD_REF_DOCS) $(GOLANGCI_LINT) ## Install the pinned tools into bin/.
+tools: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(HELM) ## Install the pinned tools into bin/.
 
 # go-install-tool FILE PACKAGE@VERSION: made aside and renamed, so that an install that was interrupted leaves nothing
 # that looks complete.
@@ -167,5 +194,6 @@ endef
 $(eval $(call go-install-tool,$(CONTROLLER_GEN),sigs.k8s.io/controller-tools/cmd/controller-gen@$(CONTROLLER_GEN_VERSION)))
 $(eval $(call go-install-tool,$(CRD_REF_DOCS),github.com/elastic/crd-ref-docs@$(CRD_REF_DOCS_VERSION)))
 $(eval $(call go-install-tool,$(GOLANGCI_LINT),github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)))
+$(eval $(call go-install-tool,$(HELM),helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)))
 $(eval $(call go-install-tool,$(PROTOC_GEN_GO),google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)))
 $(eval $(call go-install-tool,$(PROTOC_GEN_GO_GRPC),google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION)))

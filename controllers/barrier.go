@@ -18,11 +18,12 @@ import (
 )
 
 // CacheOptions bound what the manager watches: of all Secrets those with the credentials label, of all ConfigMaps its
-// own. No namespaces means all.
+// own, of all pods those that are to have a dispatcher, and of these what trimPod leaves. No namespaces means all.
 func CacheOptions(namespaces []string) cache.Options {
 	o := cache.Options{ByObject: map[client.Object]cache.ByObject{
 		&corev1.Secret{}:    {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelCredentials: "true"})},
 		&corev1.ConfigMap{}: {Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.ConfigMapCA)},
+		&corev1.Pod{}:       {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelInject: "true"}), Transform: trimPod},
 	}}
 	if len(namespaces) > 0 {
 		o.DefaultNamespaces = map[string]cache.Config{}

@@ -66,7 +66,7 @@ func TestTheRegistryIsCompleteWhenAllOfTheStartAreResolved(t *testing.T) {
 }
 
 func TestTheCacheHoldsOursOnly(t *testing.T) {
-	if o := CacheOptions(nil); len(o.DefaultNamespaces) != 0 || len(o.ByObject) != 2 {
+	if o := CacheOptions(nil); len(o.DefaultNamespaces) != 0 || len(o.ByObject) != 3 {
 		t.Errorf("%+v", o)
 	}
 	if o := CacheOptions([]string{"a", "b"}); len(o.DefaultNamespaces) != 2 {

@@ -45,6 +45,8 @@ type Dispatchers interface {
 
 // Counters knows the sums of all dispatchers' counters about an endpoint. known is false when nothing was reported yet.
 type Counters interface {
+	// Loaded is false while Totals does not know yet what was reported to the leader before.
+	Loaded() bool
 	Totals(namespace, uid string) (t Totals, known bool)
 }
 

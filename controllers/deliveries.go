@@ -12,6 +12,7 @@ import (
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
 	"github.com/garyclub/webhook-operator/internal/conditions"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
+	"github.com/garyclub/webhook-operator/internal/reconcile"
 )
 
 // deliveries owns Delivering and status.deliveries.
@@ -22,8 +23,30 @@ func (r *WebhookEndpointReconciler) deliveries(_ context.Context, w *work) error
 	if w.known {
 		count(w.obj.Status.Deliveries, w.totals)
 	}
-	w.set(delivering(w.endpoint.Hold, w.obj.Status.Deliveries))
+	alone, left := w.note.aloneFor(w.obj.Status.Dispatchers.Connected, w.now)
+	w.set(delivering(w.endpoint.Hold, alone, w.obj.Status.Deliveries))
+	if left > 0 {
+		return reconcile.Waiting(left)
+	}
 	return nil
+}
+
+// aloneTime is how long no dispatcher is connected before that is news: after a restart of the manager they come back one
+// by one, and in a rolling update there is none for a moment.
+const aloneTime = time.Minute
+
+// aloneFor says whether the endpoint has been without a dispatcher for aloneTime, and otherwise when to look again; zero
+// when one is connected.
+func (n *note) aloneFor(connected int32, now time.Time) (alone bool, left time.Duration) {
+	if connected > 0 {
+		n.alone = time.Time{}
+		return false, 0
+	}
+	if n.alone.IsZero() {
+		n.alone = now
+	}
+	left = aloneTime - now.Sub(n.alone)
+	return left <= 0, max(left, 0)
 }
 
 // count takes the totals over. None but pending goes backwards: a ledger that was restored from an older state shows
@@ -49,7 +72,7 @@ func later(known *metav1.Time, reported time.Time) *metav1.Time {
 }
 
 // delivering is the pure judgement of what the dispatchers report.
-func delivering(hold endpoint.Hold, d *v1alpha1.DeliveriesStatus) metav1.Condition {
+func delivering(hold endpoint.Hold, alone bool, d *v1alpha1.DeliveriesStatus) metav1.Condition {
 	const kind = v1alpha1.ConditionDelivering
 	switch hold {
 	case endpoint.HoldSuspended:
@@ -62,6 +85,9 @@ func delivering(hold endpoint.Hold, d *v1alpha1.DeliveriesStatus) metav1.Conditi
 		return conditions.False(kind, v1alpha1.ReasonHeld, "deliveries wait, see SigningKeyReady")
 	}
 	switch {
+	case alone:
+		return conditions.Unknown(kind, v1alpha1.ReasonNoDispatcher,
+			"no dispatcher is connected that could deliver: label the pods that produce the events with "+v1alpha1.LabelInject+`: "true", or install the gateway`)
 	case d.LastSuccessTime == nil && d.LastFailureTime == nil:
 		return conditions.Unknown(kind, v1alpha1.ReasonNoDeliveriesYet, "no delivery has ended yet")
 	case d.LastSuccessTime == nil || d.LastFailureTime != nil && d.LastFailureTime.After(d.LastSuccessTime.Time):

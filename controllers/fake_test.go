@@ -58,15 +58,39 @@ func (d *dispatchers) take(revision string) {
 
 // ledger stands in for the sums of the dispatchers' counters.
 type ledger struct {
-	mu     sync.Mutex
-	totals map[string]Totals
+	mu       sync.Mutex
+	totals   map[string]Totals
+	unloaded bool
+	asked    int // while it was not loaded
+}
+
+func (l *ledger) Loaded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unloaded {
+		l.asked++
+	}
+	return !l.unloaded
 }
 
 func (l *ledger) Totals(_, uid string) (Totals, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t, known := l.totals[uid]
-	return t, known
+	return t, known && !l.unloaded
+}
+
+// load says whether it is loaded, as it is unless it was said that it is not.
+func (l *ledger) load(loaded bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unloaded, l.asked = !loaded, 0
+}
+
+func (l *ledger) askedTooEarly() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
 }
 
 func (l *ledger) set(uid string, t Totals) {

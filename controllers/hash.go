@@ -9,8 +9,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"hash"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 )
@@ -53,13 +55,12 @@ func inspectedOf(p *endpoint.Endpoint) string {
 	return d.text(16)
 }
 
-// placeOf stands for where deliveries go and the credentials that they carry, whatever the generation. Whoever may read
-// the status can read it, so it is made with the signing key: nobody can try out header values against it.
-func placeOf(p *endpoint.Endpoint) string {
-	if len(p.SigningKeys) == 0 {
-		return ""
-	}
-	d := digest{hmac.New(sha256.New, p.SigningKeys[0])}
+// placeOf stands for where deliveries go and the credentials that they carry, whatever the generation and the signing
+// key, whose rotation is no reason for a test event. Whoever may read the status can read it, so it is made with a key
+// of the manager's: nobody can try out header values against it. With another key every place is another one, and each
+// endpoint is tested once more: see Options.HashKey.
+func placeOf(key []byte, p *endpoint.Endpoint) string {
+	d := digest{hmac.New(sha256.New, key)}
 	d.add("place", p.UID, p.URL)
 	d.addTLS(p.TLS)
 	for _, header := range p.Headers {
@@ -68,17 +69,54 @@ func placeOf(p *endpoint.Endpoint) string {
 	return d.text(16)
 }
 
-// status.test.hash is the place of the latest test and, after a dot, the salt that the last successful requested test
-// left. Both are opaque to users.
-
-func splitTestHash(text string) (place, salt string) {
-	place, salt, _ = strings.Cut(text, ".")
-	return place, salt
+// testMark is what status.test.hash remembers, opaque to users, as place.salt.since.flags: 32, 16, 7 and 2 bytes at the
+// most, of the 64 that the API takes.
+type testMark struct {
+	// place is where the latest test event went.
+	place string
+	// salt was left by the last requested test that was delivered; incarnationOf takes it in.
+	salt string
+	// since is the Unix second at which the first test at this place ended. A delivery that succeeds later went there too.
+	since int64
+	// delivered says that a test event was delivered to this place, even when a later one was not.
+	delivered bool
+	// due says that the place is to be tested again, until that is done.
+	due bool
 }
 
-func joinTestHash(place, salt string) string {
-	if salt == "" {
-		return place
+const (
+	flagDelivered = "t"
+	flagDue       = "d"
+)
+
+func readTestMark(text string) testMark {
+	parts := strings.SplitN(text, ".", 4)
+	parts = append(parts, make([]string, 4-len(parts))...)
+	since, err := strconv.ParseInt(parts[2], 36, 64)
+	if err != nil {
+		since = math.MaxInt64 // not ours, so that no delivery counts
 	}
-	return place + "." + salt
+	return testMark{place: parts[0], salt: parts[1], since: since,
+		delivered: strings.Contains(parts[3], flagDelivered), due: strings.Contains(parts[3], flagDue)}
+}
+
+func (m testMark) text() string {
+	var flags string
+	if m.delivered {
+		flags += flagDelivered
+	}
+	if m.due {
+		flags += flagDue
+	}
+	return strings.Join([]string{m.place, m.salt, strconv.FormatInt(m.since, 36), flags}, ".")
+}
+
+// tested is the mark after a test at a place came to its end.
+func (m testMark) tested(place string, delivered bool, at time.Time) testMark {
+	if m.place != place {
+		m.place, m.since, m.delivered = place, at.Unix(), false
+	}
+	m.delivered = m.delivered || delivered
+	m.due = false
+	return m
 }

@@ -4,9 +4,11 @@
 package controllers
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
@@ -36,7 +38,8 @@ func TestWhatTheHashesDependOn(t *testing.T) {
 		"client key":         {func(p *endpoint.Endpoint) { p.TLS.ClientKey = nil }, true, false, true},
 		"server name":        {func(p *endpoint.Endpoint) { p.TLS.ServerName = "another" }, true, false, true},
 		"bytes that move":    {func(p *endpoint.Endpoint) { p.TLS.ClientCert, p.TLS.ClientKey = []byte("certk"), []byte("ey") }, true, false, true},
-		"signing key":        {func(p *endpoint.Endpoint) { p.SigningKeys[0] = []byte("key three") }, true, false, false},
+		"signing key":        {func(p *endpoint.Endpoint) { p.SigningKeys[0] = []byte("key three") }, false, false, false},
+		"no signing key":     {func(p *endpoint.Endpoint) { p.SigningKeys = nil }, false, false, false},
 		"previous key":       {func(p *endpoint.Endpoint) { p.SigningKeys = p.SigningKeys[:1] }, false, false, false},
 		"hold and policy":    {func(p *endpoint.Endpoint) { p.Hold, p.MaxInFlight = endpoint.HoldGone, 7 }, false, false, false},
 	} {
@@ -44,7 +47,7 @@ func TestWhatTheHashesDependOn(t *testing.T) {
 			p, base := resolved(), resolved()
 			tc.change(p)
 			for what, got := range map[string]struct{ changed, want bool }{
-				"place":       {placeOf(p) != placeOf(base), tc.wantPlace},
+				"place":       {placeOf(suiteHashKey, p) != placeOf(suiteHashKey, base), tc.wantPlace},
 				"incarnation": {incarnationOf(p, "salt") != incarnationOf(base, "salt"), tc.wantIncarnation},
 				"inspected":   {inspectedOf(p) != inspectedOf(base), tc.wantInspected},
 			} {
@@ -57,25 +60,51 @@ func TestWhatTheHashesDependOn(t *testing.T) {
 	if incarnationOf(resolved(), "") == incarnationOf(resolved(), "salt") {
 		t.Error("a requested test that succeeded does not change the incarnation")
 	}
-	p := resolved()
-	p.SigningKeys = nil
-	if placeOf(p) != "" {
-		t.Error("a place without a key, which anybody could try header values against")
+	if placeOf(suiteHashKey, resolved()) == placeOf([]byte("another key"), resolved()) {
+		t.Error("the place does not depend on the key, so that anybody could try header values against it")
 	}
 }
 
-func TestTheTestHashHoldsPlaceAndSalt(t *testing.T) {
-	for _, tc := range []struct{ place, salt, want string }{
-		{"", "", ""}, {"place", "", "place"}, {"place", "salt", "place.salt"}, {"", "salt", ".salt"},
-	} {
-		got := joinTestHash(tc.place, tc.salt)
-		place, salt := splitTestHash(got)
-		if got != tc.want || place != tc.place || salt != tc.salt {
-			t.Errorf("%q and %q became %q and then %q and %q", tc.place, tc.salt, got, place, salt)
+func TestTheTestHashKeepsItsMark(t *testing.T) {
+	longest := testMark{placeOf(suiteHashKey, resolved()), shortHash("salt", "x"), 1<<35 - 1, true, true} // the year 3058
+	if text := longest.text(); len(text) > 64 {
+		t.Errorf("%d bytes, the API takes 64: %s", len(text), text)
+	}
+	for _, want := range []testMark{{}, {place: "place"}, {salt: "salt"}, {place: "place", since: 1000}, {delivered: true}, {due: true}, longest} {
+		if got := readTestMark(want.text()); got != want {
+			t.Errorf("%+v became %q and then %+v", want, want.text(), got)
 		}
 	}
-	if longest := joinTestHash(placeOf(resolved()), shortHash("salt", "x")); len(longest) > 64 {
-		t.Errorf("%d bytes, the API takes 64", len(longest))
+	for _, text := range []string{"", "place", "place.salt", "place.salt.no number", "a.b.c.d.e"} {
+		if got := readTestMark(text); got.delivered || text != "a.b.c.d.e" && got.since != math.MaxInt64 {
+			t.Errorf("%q proves something: %+v", text, got)
+		}
+	}
+}
+
+func TestAMarkAfterATest(t *testing.T) {
+	at := time.Unix(1000, 0)
+	proven, failed := testMark{place: "here", salt: "s", since: 900, delivered: true}, testMark{place: "here", salt: "s", since: 900}
+	for name, tc := range map[string]struct {
+		before    testMark
+		place     string
+		delivered bool
+		want      testMark
+	}{
+		"the first":                     {testMark{}, "here", false, testMark{place: "here", since: 1000}},
+		"the first, delivered":          {testMark{}, "here", true, testMark{place: "here", since: 1000, delivered: true}},
+		"failed, after a failure":       {failed, "here", false, failed},
+		"delivered, after a failure":    {failed, "here", true, proven},
+		"failed, after a success":       {proven, "here", false, proven},
+		"elsewhere, after a success":    {proven, "there", false, testMark{place: "there", salt: "s", since: 1000}},
+		"what was due is due no longer": {testMark{place: "here", since: 900, due: true}, "here", false, testMark{place: "here", since: 900}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := tc.before.tested(tc.place, tc.delivered, at)
+			if again := got.tested(tc.place, tc.delivered, at); got != tc.want || again != got {
+				t.Errorf("got %+v and then %+v", got, again)
+			}
+		})
 	}
 }
 

@@ -24,9 +24,8 @@ func TestASuspendedEndpointIsHeldUntilItGoesOn(t *testing.T) {
 	s.untilReady("a")
 	s.change("a", func(o *v1alpha1.WebhookEndpoint) { o.Spec.Suspend = true })
 	s.untilHold("a", endpoint.HoldSuspended)
-	s.Expect(s.untilCondition("a", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)).To(ContainSubstring("spec.suspend"))
+	s.Expect(s.untilCondition("a", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended)).To(ContainSubstring("spec.suspend"))
 	s.Expect(s.untilCondition("a", v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonSuspended)).To(ContainSubstring("deliveries wait"))
-	s.untilCondition("a", v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSuspended)
 	s.untilCondition("a", v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted)
 	s.Eventually(s.events).Should(ContainSubstring("a Normal Suspended: "))
 
@@ -55,12 +54,38 @@ func TestADeliveryThatSucceedsMendsAFailedTest(t *testing.T) {
 	s.untilCondition("a", v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivering)
 	s.untilCondition("a", v1alpha1.ConditionTestDelivered, metav1.ConditionFalse, v1alpha1.ReasonRejected)
 
-	s.clock.forward(time.Minute) // counters alone are written at intervals
+	s.clock.forward(15 * time.Second) // counters alone are written at intervals
 	s.ledger.set(string(o.UID), Totals{Succeeded: 1, Failed: 1, LastSuccess: at, LastFailure: at.Add(time.Second)})
 	s.poke("a")
 	s.Expect(s.untilCondition("a", v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonFailing)).To(ContainSubstring("DeliveryAttempt"))
 	s.untilReady("a")
-	s.Eventually(s.events).Should(ContainSubstring("a Warning Failing: "))
+	s.Eventually(s.events).Should(ContainSubstring("a Warning Failing: 1 delivery failed for good"))
+
+	s.change("a", requesting("call.completed/fails too"))
+	o = s.untilRequested("a", "call.completed/fails too")
+	s.Expect(conditionOf(o, v1alpha1.ConditionTestDelivered).Reason).To(Equal(v1alpha1.ReasonRejected))
+	s.Expect(conditionOf(o, v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue), "a delivery has shown before that the place answers")
+}
+
+func TestDeliveriesThatFailBetweenOthersAreToldOf(t *testing.T) {
+	s := newStand(t)
+	r := s.receiver("a.test", receiver.Options{})
+	o := s.create("a", urlAt("a.test", r))
+	s.untilReady("a")
+	at := time.Now()
+	for n, failed := range []int64{2, 2, 5} {
+		s.ledger.set(string(o.UID), Totals{Succeeded: int64(100 * (n + 1)), Failed: failed, LastSuccess: at.Add(time.Duration(n) * time.Second), LastFailure: at})
+		s.clock.forward(15 * time.Second) // counters alone are written at intervals
+		s.poke("a")
+		s.until("a", func(g Gomega, o *v1alpha1.WebhookEndpoint) {
+			g.Expect(o.Status.Deliveries.Succeeded).To(Equal(int64(100 * (n + 1))))
+		})
+		s.untilCondition("a", v1alpha1.ConditionDelivering, metav1.ConditionTrue, v1alpha1.ReasonDelivering)
+	}
+	// The second look saw none fail; the third's Event joined the first's series.
+	s.Eventually(s.events).Should(ContainSubstring("a Warning DeliveriesFailed: 2 deliveries failed for good since the last look: kubectl get deliveryattempts -n " +
+		s.namespace + " --field-selector spec.endpointRef.name=a,status.outcome=Failed"))
+	s.Expect(strings.Count(s.events(), "DeliveriesFailed")).To(Equal(1))
 }
 
 func TestCountersAreWrittenAtIntervals(t *testing.T) {
@@ -127,6 +152,27 @@ func TestA410HoldsDeliveriesUntilSomethingChanges(t *testing.T) {
 	}
 	s.start()
 	s.Expect(s.untilPublished("a", func(*endpoint.Endpoint) bool { return true }).Hold).To(Equal(endpoint.HoldNone), "another manager remembers the test")
+}
+
+func TestANewLeaderPublishesNothingBeforeItKnowsThe410s(t *testing.T) {
+	s := newStand(t)
+	r := s.receiver("a.test", receiver.Options{})
+	o := s.create("a", urlAt("a.test", r))
+	s.untilReady("a")
+	s.ledger.set(string(o.UID), Totals{Failed: 1, LastFailure: time.Now(), Gone: []string{s.untilHold("a", endpoint.HoldNone).Incarnation}})
+	s.poke("a")
+	s.untilCondition("a", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonGone)
+	before := s.get("a").ResourceVersion
+
+	s.ledger.load(false)
+	s.start()
+	s.Eventually(s.ledger.askedTooEarly).Should(BeNumerically(">=", 3), "it looks again")
+	list, _, _ := s.registry.View(s.namespace)
+	s.Expect(list).To(BeEmpty())
+	s.Expect(s.get("a").ResourceVersion).To(Equal(before))
+
+	s.ledger.load(true)
+	s.Expect(s.untilPublished("a", func(*endpoint.Endpoint) bool { return true }).Hold).To(Equal(endpoint.HoldGone), "the first word of the new leader")
 }
 
 func TestReadyWaitsForConnectedDispatchersWithinABound(t *testing.T) {

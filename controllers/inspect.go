@@ -129,10 +129,7 @@ func certificateStatus(c egress.Certificate) *v1alpha1.CertificateStatus {
 		return nil
 	}
 	const maxIssuer = 256
-	issuer := strings.ToValidUTF8(c.Issuer, "")
-	if runes := []rune(issuer); len(runes) > maxIssuer {
-		issuer = string(runes[:maxIssuer])
-	}
+	issuer := truncated(strings.ToValidUTF8(c.Issuer, ""), maxIssuer)
 	notAfter := metav1.NewTime(c.NotAfter.UTC())
 	return &v1alpha1.CertificateStatus{Issuer: issuer, NotAfterTime: &notAfter}
 }

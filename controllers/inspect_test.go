@@ -151,3 +151,47 @@ func TestHold(t *testing.T) {
 		}
 	}
 }
+
+func TestWhichVerdictsHold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		accepted                              metav1.Condition
+		wantUndeliverable, wantAddressRefused bool
+	}{
+		"accepted":               {conditions.True("Accepted", v1alpha1.ReasonAccepted, ""), false, false},
+		"being looked at":        {conditions.Unknown("Accepted", v1alpha1.ReasonInspecting, ""), false, false},
+		"no URL":                 {conditions.False("Accepted", v1alpha1.ReasonInvalidURL, ""), true, false},
+		"TLS material":           {conditions.False("Accepted", v1alpha1.ReasonInvalidTLS, ""), true, false},
+		"an address refused":     {conditions.False("Accepted", v1alpha1.ReasonAddressRefused, ""), false, true},
+		"no such host":           {conditions.False("Accepted", v1alpha1.ReasonHostNotFound, ""), false, false},
+		"an expired certificate": {conditions.False("Accepted", v1alpha1.ReasonCertificateExpired, ""), false, false},
+		"no handshake":           {conditions.False("Accepted", v1alpha1.ReasonTLSFailed, ""), false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			undeliverable, addressRefused := heldBy(tc.accepted)
+			if undeliverable != tc.wantUndeliverable || addressRefused != tc.wantAddressRefused {
+				t.Errorf("undeliverable %t, address refused %t", undeliverable, addressRefused)
+			}
+		})
+	}
+}
+
+// TestAnInspectionThatCanSendNothingHolds publishes what passed the reading of the spec, and not the inspection.
+func TestAnInspectionThatCanSendNothingHolds(t *testing.T) {
+	for reason, want := range map[string]endpoint.Hold{
+		v1alpha1.ReasonInvalidURL: endpoint.HoldUnresolved, v1alpha1.ReasonInvalidTLS: endpoint.HoldUnresolved,
+		v1alpha1.ReasonAddressRefused: endpoint.HoldAddressRefused, v1alpha1.ReasonTLSFailed: endpoint.HoldNone,
+	} {
+		w := testWork(metav1.Condition{}, nil)
+		w.note = &note{}
+		w.set(conditions.False(v1alpha1.ConditionAccepted, reason, ""))
+		registry := endpoint.NewRegistry()
+		r := &WebhookEndpointReconciler{Options: Options{Registry: registry}}
+		if err := r.publish(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		list, _, _ := registry.View("n")
+		if len(list) != 1 || list[0].Hold != want {
+			t.Errorf("%s: published %+v, want the hold %q", reason, list, want)
+		}
+	}
+}

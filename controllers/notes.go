@@ -22,6 +22,8 @@ type note struct {
 	// revision is the published one, and since is when it was; the zero time means long ago.
 	revision string
 	since    time.Time
+	// alone is since when no dispatcher is connected; the zero time while one is.
+	alone time.Time
 	// failures counts reconciliations in a row that an error ended before the endpoint was published.
 	failures int
 	// replaced is the resource version that our last status write took the place of.

@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
-	"github.com/garyclub/webhook-operator/internal/conditions"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/fixture/pki"
 	"github.com/garyclub/webhook-operator/internal/fixture/receiver"
@@ -69,7 +69,7 @@ func TestAPlaceThatIsNotInOrder(t *testing.T) {
 				hold, stalled = endpoint.HoldUnresolved, true
 			}
 			s.untilHold("a", hold)
-			is := conditions.Is(s.get("a").Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotAccepted)
+			is := conditionOf(s.get("a"), v1alpha1.ConditionStalled).Reason == v1alpha1.ReasonNotAccepted
 			s.Expect(is).To(Equal(stalled), "Stalled")
 			s.Eventually(s.events).Should(ContainSubstring("a Warning " + tc.wantReason + ": "))
 			s.Expect(r.Count()).To(BeZero(), "no test event goes where it is known to fail")
@@ -81,6 +81,13 @@ func TestAPlaceThatIsNotInOrder(t *testing.T) {
 			s.delete(o)
 		})
 	}
+}
+
+func TestTheHostIsShownWithoutTheZerosOfItsPort(t *testing.T) {
+	s := newStand(t)
+	r := s.receiver("a.test", receiver.Options{})
+	s.create("a", "https://a.test:"+strings.Repeat("0", 300)+port(r)+"/hush-path")
+	s.Expect(s.untilReady("a").Status.Host).To(Equal("a.test:" + port(r)))
 }
 
 func TestAPrivateAddressIsRefusedAndHeld(t *testing.T) {
@@ -104,7 +111,7 @@ func TestAPrivateAddressIsRefusedAndHeld(t *testing.T) {
 				To(And(HavePrefix(tc.host), ContainSubstring("--egress-allow"), ContainSubstring("deliveries are held")))
 			s.untilHold("a", endpoint.HoldAddressRefused)
 			s.untilCondition("a", v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonHeld)
-			is := conditions.Is(s.get("a").Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotAccepted)
+			is := conditionOf(s.get("a"), v1alpha1.ConditionStalled).Reason == v1alpha1.ReasonNotAccepted
 			s.Expect(is).To(Equal(tc.wantStalled), "Stalled")
 			s.delete(o)
 		})

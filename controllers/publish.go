@@ -27,14 +27,13 @@ const (
 // publish hands the resolved endpoint to the dispatchers.
 func (r *WebhookEndpointReconciler) publish(_ context.Context, w *work) error {
 	p := w.endpoint
-	_, salt := splitTestHash(w.obj.Status.Test.Hash)
-	p.Incarnation = incarnationOf(p, salt)
-	refused := w.condition(v1alpha1.ConditionAccepted)
+	p.Incarnation = incarnationOf(p, readTestMark(w.obj.Status.Test.Hash).salt)
+	undeliverable, addressRefused := heldBy(w.condition(v1alpha1.ConditionAccepted))
 	p.Hold = holdOf(holdFacts{
 		suspended:      w.obj.Spec.Suspend,
-		unresolved:     !w.resolved,
+		unresolved:     !w.resolved || undeliverable,
 		keyMissing:     len(p.SigningKeys) == 0,
-		addressRefused: refused.Status == metav1.ConditionFalse && refused.Reason == v1alpha1.ReasonAddressRefused,
+		addressRefused: addressRefused,
 		gone:           slices.Contains(w.totals.Gone, p.Incarnation),
 	})
 	r.hand(w, p)

@@ -31,18 +31,21 @@ func TestReady(t *testing.T) {
 		wantMessage string
 		wantStalled bool
 	}{
-		"all is well":           {func(*readyFacts) {}, "Ready", "a test event was delivered to where deliveries go", false},
-		"a delivery succeeded":  {func(f *readyFacts) { f.proof = proofByDelivery }, "Ready", "a delivery has succeeded since the test event failed", false},
-		"no proof is asked for": {func(f *readyFacts) { f.proof = proofNotNeeded }, "Ready", "accepted and signed; test events are sent on request only", false},
-		"suspended comes first": {func(f *readyFacts) { *f = readyFacts{suspended: true, gone: true, accepted: bad, signingKey: bad} }, "Suspended", "", true},
-		"not accepted":          {func(f *readyFacts) { f.accepted, f.gone = bad, true }, "NotAccepted", "why", false},
-		"not accepted for good": {func(f *readyFacts) { f.accepted, f.stalled = bad, true }, "NotAccepted", "why", true},
-		"not looked at yet":     {func(f *readyFacts) { f.accepted = metav1.Condition{Status: metav1.ConditionUnknown} }, "NotAccepted", "", false},
-		"never looked at":       {func(f *readyFacts) { f.accepted = metav1.Condition{} }, "NotAccepted", "", false},
-		"no key":                {func(f *readyFacts) { f.signingKey, f.waiting = bad, true }, "SigningKeyMissing", "why", false},
-		"a key that is none":    {func(f *readyFacts) { f.signingKey, f.stalled = bad, true }, "SigningKeyMissing", "why", true},
-		"gone":                  {func(f *readyFacts) { f.gone = true }, "Gone", goneMessage, true},
-		"a test is under way":   {func(f *readyFacts) { f.proof, f.testPend, f.waiting = proofPending, "soon", true }, "TestPending", "soon", false},
+		"all is well":                         {func(*readyFacts) {}, "Ready", "a test event was delivered to where deliveries go", false},
+		"a delivery succeeded":                {func(f *readyFacts) { f.proof = proofByDelivery }, "Ready", "a delivery has succeeded since the test event failed", false},
+		"no proof is asked for":               {func(f *readyFacts) { f.proof = proofNotNeeded }, "Ready", "accepted and signed; test events are sent on request only", false},
+		"suspended is what was asked for":     {func(f *readyFacts) { f.suspended, f.proof = true, proofPending }, "Suspended", "spec.suspend is true: deliveries wait", false},
+		"suspended, and its test had failed":  {func(f *readyFacts) { f.suspended, f.proof = true, proofFailed }, "Suspended", "", false},
+		"suspended, not with all dispatchers": {func(f *readyFacts) { f.suspended, f.waiting = true, true }, "WaitingForDispatchers", "", false},
+		"suspended, and not accepted":         {func(f *readyFacts) { f.suspended, f.accepted = true, bad }, "NotAccepted", "", false},
+		"not accepted":                        {func(f *readyFacts) { f.accepted, f.gone = bad, true }, "NotAccepted", "why", false},
+		"not accepted for good":               {func(f *readyFacts) { f.accepted, f.stalled = bad, true }, "NotAccepted", "why", true},
+		"not looked at yet":                   {func(f *readyFacts) { f.accepted = metav1.Condition{Status: metav1.ConditionUnknown} }, "NotAccepted", "", false},
+		"never looked at":                     {func(f *readyFacts) { f.accepted = metav1.Condition{} }, "NotAccepted", "", false},
+		"no key":                              {func(f *readyFacts) { f.signingKey, f.waiting = bad, true }, "SigningKeyMissing", "why", false},
+		"a key that is none":                  {func(f *readyFacts) { f.signingKey, f.stalled = bad, true }, "SigningKeyMissing", "why", true},
+		"gone":                                {func(f *readyFacts) { f.gone = true }, "Gone", goneMessage, true},
+		"a test is under way":                 {func(f *readyFacts) { f.proof, f.testPend, f.waiting = proofPending, "soon", true }, "TestPending", "soon", false},
 		"the test failed": {func(f *readyFacts) { f.proof, f.testMessage = proofFailed, "answered 500" }, "TestFailed",
 			"answered 500; deliveries go on, and one that succeeds makes the endpoint ready", true},
 		"dispatchers are behind": {func(f *readyFacts) { f.waiting, f.connected, f.upToDate = true, 4, 3 }, "WaitingForDispatchers",
@@ -57,7 +60,7 @@ func TestReady(t *testing.T) {
 			if c.Reason != tc.want || stalled != tc.wantStalled || tc.wantMessage != "" && c.Message != tc.wantMessage {
 				t.Errorf("%s %q, stalled %t", c.Reason, c.Message, stalled)
 			}
-			if (c.Status == metav1.ConditionTrue) != (tc.want == "Ready") || c.Status == metav1.ConditionTrue && stalled {
+			if (c.Status == metav1.ConditionTrue) != (tc.want == "Ready" || tc.want == "Suspended") || c.Status == metav1.ConditionTrue && stalled {
 				t.Errorf("status %s with reason %s, stalled %t", c.Status, c.Reason, stalled)
 			}
 		})
@@ -65,42 +68,40 @@ func TestReady(t *testing.T) {
 }
 
 func TestProof(t *testing.T) {
-	at := metav1.Unix(1000, 0)
-	later := metav1.Unix(1001, 0)
-	failed := func(hash string) *v1alpha1.TestStatus {
-		return &v1alpha1.TestStatus{Outcome: "Rejected", Hash: hash, Time: &at}
-	}
+	at, later := metav1.Unix(1000, 0), metav1.Unix(1001, 0)
+	failed := testMark{place: "here", since: 1000}
+	delivered := testMark{place: "here", since: 1000, delivered: true}
+	due := testMark{place: "here", since: 1000, due: true}
 	succeeded := func(at *metav1.Time) *v1alpha1.DeliveriesStatus {
 		return &v1alpha1.DeliveriesStatus{LastSuccessTime: at}
 	}
 	for name, tc := range map[string]struct {
 		when       v1alpha1.TestPolicy
-		test       *v1alpha1.TestStatus
+		mark       testMark
+		outcome    v1alpha1.AttemptOutcome // of the latest test
 		deliveries *v1alpha1.DeliveriesStatus
-		noKey      bool
 		want       proof
 	}{
-		"never tested":                    {test: &v1alpha1.TestStatus{}, want: proofPending},
-		"delivered here":                  {test: &v1alpha1.TestStatus{Outcome: "Delivered", Hash: "here.salt"}, want: proofByTest},
-		"delivered here, on request":      {when: v1alpha1.TestOnRequest, test: &v1alpha1.TestStatus{Outcome: "Delivered", Hash: "here"}, want: proofByTest},
-		"delivered elsewhere":             {test: &v1alpha1.TestStatus{Outcome: "Delivered", Hash: "there"}, deliveries: succeeded(&later), want: proofPending},
-		"never tested, on request":        {when: v1alpha1.TestOnRequest, test: &v1alpha1.TestStatus{}, want: proofNotNeeded},
-		"failed, on request":              {when: v1alpha1.TestOnRequest, test: failed("here"), want: proofNotNeeded},
-		"failed":                          {test: failed("here"), deliveries: &v1alpha1.DeliveriesStatus{}, want: proofFailed},
-		"failed, with a success before":   {test: failed("here"), deliveries: succeeded(&at), want: proofFailed},
-		"failed, with a success since":    {test: failed("here"), deliveries: succeeded(&later), want: proofByDelivery},
-		"failed, due again":               {test: failed(".salt"), deliveries: succeeded(&later), want: proofPending},
-		"no place, and none known":        {test: &v1alpha1.TestStatus{Outcome: "Delivered"}, noKey: true, want: proofPending},
-		"no place, whatever was the case": {test: failed("here"), deliveries: succeeded(&later), noKey: true, want: proofPending},
+		"never tested":                       {want: proofPending},
+		"delivered here":                     {mark: delivered, outcome: "Delivered", want: proofByTest},
+		"delivered here, on request":         {when: v1alpha1.TestOnRequest, mark: delivered, outcome: "Delivered", want: proofByTest},
+		"delivered here, and a later failed": {mark: delivered, outcome: "Rejected", want: proofByTest},
+		"delivered here, and due again":      {mark: testMark{place: "here", delivered: true, due: true}, outcome: "Rejected", want: proofByTest},
+		"delivered elsewhere":                {mark: testMark{place: "there", delivered: true}, outcome: "Delivered", deliveries: succeeded(&later), want: proofPending},
+		"never tested, on request":           {when: v1alpha1.TestOnRequest, want: proofNotNeeded},
+		"failed, on request":                 {when: v1alpha1.TestOnRequest, mark: failed, outcome: "Rejected", want: proofNotNeeded},
+		"failed":                             {mark: failed, outcome: "Rejected", deliveries: &v1alpha1.DeliveriesStatus{}, want: proofFailed},
+		"failed, with a success before":      {mark: failed, outcome: "Rejected", deliveries: succeeded(&at), want: proofFailed},
+		"failed, with a success since":       {mark: failed, outcome: "Rejected", deliveries: succeeded(&later), want: proofByDelivery},
+		"failed, due again":                  {mark: due, outcome: "Rejected", deliveries: succeeded(&at), want: proofPending},
+		"due again, with a success since":    {mark: due, outcome: "Rejected", deliveries: succeeded(&later), want: proofByDelivery},
+		"never tested, with a success":       {deliveries: succeeded(&later), want: proofPending},
 	} {
 		t.Run(name, func(t *testing.T) {
-			obj := &v1alpha1.WebhookEndpoint{Status: v1alpha1.WebhookEndpointStatus{Test: tc.test, Deliveries: tc.deliveries}}
+			obj := &v1alpha1.WebhookEndpoint{Status: v1alpha1.WebhookEndpointStatus{Deliveries: tc.deliveries,
+				Test: &v1alpha1.TestStatus{Outcome: tc.outcome, Hash: tc.mark.text(), Time: &metav1.Time{Time: at.Add(time.Hour)}}}}
 			obj.Spec.Test.When = tc.when
-			place := "here"
-			if tc.noKey {
-				place = ""
-			}
-			if got := proofOf(obj, place); got != tc.want {
+			if got := proofOf(obj, "here"); got != tc.want {
 				t.Errorf("got %d, want %d", got, tc.want)
 			}
 		})

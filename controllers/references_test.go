@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
-	"github.com/garyclub/webhook-operator/internal/conditions"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/fixture/pki"
 	"github.com/garyclub/webhook-operator/internal/fixture/receiver"
@@ -121,7 +120,7 @@ func TestWhatAnEndpointRefersToIsWrongAndMended(t *testing.T) {
 			}
 			s.Expect(s.untilCondition("a", kind, metav1.ConditionFalse, tc.wantReason)).To(ContainSubstring(tc.wantMessage))
 			s.untilCondition("a", v1alpha1.ConditionReady, metav1.ConditionFalse, ready)
-			stalled := conditions.Is(s.get("a").Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, ready)
+			stalled := conditionOf(s.get("a"), v1alpha1.ConditionStalled).Reason == ready
 			s.Expect(stalled).To(Equal(tc.wantStalled), "Stalled")
 			s.untilCondition("a", v1alpha1.ConditionDelivering, metav1.ConditionFalse, v1alpha1.ReasonHeld)
 			s.untilHold("a", hold)

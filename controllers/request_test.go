@@ -101,7 +101,7 @@ func TestARequestThatCannotBeFulfilledSaysWhy(t *testing.T) {
 		s.change("a", requesting(requested))
 		message := s.untilCondition("a", v1alpha1.ConditionTestDelivered, metav1.ConditionFalse, v1alpha1.ReasonUnknownEvent)
 		s.Expect(message).To(And(ContainSubstring("call.completed, booking.created, contact.created"), ContainSubstring("at most 64 characters")))
-		s.untilRequested("a", cut(requested, 256))
+		s.untilRequested("a", truncated(requested, 256))
 		s.untilReady("a")
 	}
 	s.Expect(r.Count()).To(BeZero())
@@ -109,6 +109,28 @@ func TestARequestThatCannotBeFulfilledSaysWhy(t *testing.T) {
 	s.change("a", requesting("call.completed/mended"))
 	s.untilRequested("a", "call.completed/mended")
 	s.untilCondition("a", v1alpha1.ConditionTestDelivered, metav1.ConditionTrue, v1alpha1.ReasonDelivered)
+}
+
+func TestARequestThatFailsChangesTestDeliveredAlone(t *testing.T) {
+	s := newStand(t)
+	r := s.receiver("a.test", receiver.Options{Script: []receiver.Step{{}, {Status: 500}}})
+	s.create("a", urlAt("a.test", r))
+	s.untilReady("a")
+	s.change("a", requesting("call.completed/fails"))
+	o := s.untilRequested("a", "call.completed/fails")
+	s.Expect(conditionOf(o, v1alpha1.ConditionTestDelivered).Reason).To(Equal(v1alpha1.ReasonRejected))
+	s.Expect(conditionOf(o, v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue), "the test before was delivered to the same place")
+
+	s.start() // another manager remembers it too
+	s.untilHold("a", endpoint.HoldNone)
+	s.change("a", func(o *v1alpha1.WebhookEndpoint) { o.Spec.TimeoutSeconds = 20 }) // may be the cure: tested once more
+	o = s.until("a", func(g Gomega, o *v1alpha1.WebhookEndpoint) { g.Expect(o.Generation).To(Equal(int64(2))) })
+	s.Expect(r.Wait(t.Context(), 3)).To(Succeed())
+	s.Expect(conditionOf(o, v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue))
+
+	other := s.receiver("b.test", receiver.Options{Script: []receiver.Step{{Status: 500}}})
+	s.change("a", func(o *v1alpha1.WebhookEndpoint) { o.Spec.URL = urlAt("b.test", other) })
+	s.untilCondition("a", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTestPending) // another place has to show it anew
 }
 
 func TestARequestedTestReachesASuspendedEndpoint(t *testing.T) {
@@ -120,7 +142,7 @@ func TestARequestedTestReachesASuspendedEndpoint(t *testing.T) {
 	})
 	s.change("a", requesting("call.completed"))
 	s.untilRequested("a", "call.completed")
-	s.untilCondition("a", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
+	s.untilCondition("a", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended)
 	s.untilHold("a", endpoint.HoldSuspended)
 	s.Expect(r.Count()).To(Equal(1))
 

@@ -41,7 +41,7 @@ func (r *WebhookEndpointReconciler) resolveRefs(ctx context.Context, w *work) er
 		w.set(conditions.False(v1alpha1.ConditionAccepted, refused.reason, refused.message))
 	}
 	w.resolved = refused == nil
-	w.obj.Status.Host = egress.Host(w.endpoint.URL)
+	w.obj.Status.Host = shownHost(w.endpoint.URL)
 
 	keyRefused, err := asRefusal(r.resolveSigningKey(ctx, secrets, w))
 	if err != nil {
@@ -51,7 +51,7 @@ func (r *WebhookEndpointReconciler) resolveRefs(ctx context.Context, w *work) er
 		w.obj.Status.Signing = nil
 		w.set(conditions.False(v1alpha1.ConditionSigningKeyReady, keyRefused.reason, keyRefused.message))
 	}
-	w.place = placeOf(w.endpoint)
+	w.place = placeOf(r.HashKey, w.endpoint)
 	return refusalVerdict(refused, keyRefused)
 }
 

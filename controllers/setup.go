@@ -6,6 +6,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,9 @@ import (
 // maxConcurrentReconciles is more than the work needs: one that waits for its write may not hold up the next.
 const maxConcurrentReconciles = 16
 
+// minHashKey is what HMAC-SHA-256 can make use of.
+const minHashKey = 32
+
 // Options connect the reconciler.
 type Options struct {
 	Registry Registry
@@ -34,6 +38,10 @@ type Options struct {
 	Recorder    Recorder
 	Dispatchers Dispatchers
 	Counters    Counters
+	// HashKey makes status.test.hash, of at least 32 bytes, the same for all replicas and restarts. When it was lost and
+	// is another one, each endpoint counts as changed: it is not ready until it was tested once more. Those tests go out as
+	// any others do, by a few workers and a second apart for each host, so no receiver gets them all at once.
+	HashKey []byte
 	// Changed delivers the endpoints that something outside the API server has news about: the prober, the dispatchers
 	// and the counters.
 	Changed source.Source
@@ -55,6 +63,9 @@ type Options struct {
 func (o *Options) complete() error {
 	if o.Registry == nil || o.Prober == nil || o.Changed == nil {
 		return errors.New("controllers: Registry, Prober and Changed are needed")
+	}
+	if len(o.HashKey) < minHashKey {
+		return fmt.Errorf("controllers: HashKey has %d bytes, and needs %d", len(o.HashKey), minHashKey)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

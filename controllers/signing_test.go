@@ -75,10 +75,12 @@ func TestALostKeyIsReplacedAndToldOf(t *testing.T) {
 	revision := s.untilHold("a", endpoint.HoldNone).Revision
 	s.Expect(s.client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "a-webhook-signing"}})).To(Succeed())
 	s.untilPublished("a", func(p *endpoint.Endpoint) bool { return p.Revision != revision })
-	s.Expect(r.Wait(t.Context(), 2)).To(Succeed())
 	s.untilReady("a")
+	s.Expect(r.Count()).To(Equal(1), "it goes where it went")
 	after := s.key("a-webhook-signing")
 	s.Expect(after).NotTo(Equal(before))
+	s.change("a", requesting("call.completed"))
+	s.untilRequested("a", "call.completed")
 	s.verify(r.Requests()[1], after)
 	s.Eventually(s.events).Should(ContainSubstring("a Warning SigningKeyReplaced: "))
 }
@@ -93,9 +95,10 @@ func TestAKeyIsRotatedWithBothSignaturesMeanwhile(t *testing.T) {
 	s.untilCondition("a", v1alpha1.ConditionSigningKeyReady, metav1.ConditionTrue, v1alpha1.ReasonReferenced)
 
 	s.secret("mine", true, "signing-key", keys[1], "previous-signing-key", keys[0])
-	s.until("a", func(g Gomega, o *v1alpha1.WebhookEndpoint) { g.Expect(o.Status.Signing.Keys).To(Equal(int32(2))) })
-	s.untilReady("a")
+	o := s.until("a", func(g Gomega, o *v1alpha1.WebhookEndpoint) { g.Expect(o.Status.Signing.Keys).To(Equal(int32(2))) })
+	s.Expect(conditionOf(o, v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue), "it goes where it went")
 	s.Expect(s.untilHold("a", endpoint.HoldNone).SigningKeys).To(HaveLen(2))
+	s.Expect(r.Count()).To(Equal(1), "no test event is due")
 	s.change("a", requesting("call.completed"))
 	s.untilRequested("a", "call.completed")
 	got := r.Requests()
@@ -109,6 +112,7 @@ func TestAKeyIsRotatedWithBothSignaturesMeanwhile(t *testing.T) {
 	s.untilHold("a", endpoint.HoldSigningKeyMissing)
 	s.secret("mine", true, "signing-key", keys[1])
 	s.Expect(s.untilReady("a").Status.Signing.Keys).To(Equal(int32(1)))
+	s.Expect(r.Count()).To(Equal(2))
 	s.hush = append(s.hush, keys[0][len("whsec_"):])
 }
 

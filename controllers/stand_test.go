@@ -57,6 +57,9 @@ type stand struct {
 	stop     func()
 }
 
+// suiteHashKey is as long as it has to be.
+var suiteHashKey = []byte("hush-hash-key-of-32-bytes-or-more")
+
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 // newStand starts a manager that may reach loopback.
@@ -109,7 +112,7 @@ func (s *stand) start() {
 func (s *stand) setup(mgr manager.Manager, prober *Prober) {
 	s.t.Helper()
 	r := &WebhookEndpointReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("webhook-operator"),
-		Options: Options{Registry: s.registry, Prober: prober, Recorder: s.records, Dispatchers: s.dispatchers, Counters: s.ledger,
+		Options: Options{Registry: s.registry, Prober: prober, Recorder: s.records, Dispatchers: s.dispatchers, Counters: s.ledger, HashKey: suiteHashKey,
 			Changed: source.Channel(s.changed, &handler.EnqueueRequestForObject{}), Now: s.clock.now, Registerer: s.metrics}}
 	s.Expect(r.SetupWithManager(mgr)).To(Succeed())
 	s.Expect((&CAPublisher{Client: mgr.GetClient(), Bundle: s.bundle.get}).SetupWithManager(mgr)).To(Succeed())

@@ -10,11 +10,11 @@ import (
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
 	"github.com/garyclub/webhook-operator/internal/conditions"
-	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 )
 
-// proof says whether the endpoint has answered since the place of its deliveries changed.
+// proof says whether the endpoint has answered since the place of its deliveries changed. A test that fails later takes
+// nothing away from it: that is what TestDelivered and Delivering tell of.
 type proof int
 
 const (
@@ -43,17 +43,15 @@ func ready(f readyFacts) (c metav1.Condition, stalled bool) {
 		return conditions.False(v1alpha1.ConditionReady, reason, message)
 	}
 	switch {
-	case f.suspended:
-		return no(v1alpha1.ReasonSuspended, "spec.suspend is true"), true
 	case f.accepted.Status != metav1.ConditionTrue:
 		return no(v1alpha1.ReasonNotAccepted, f.accepted.Message), f.stalled
 	case f.signingKey.Status != metav1.ConditionTrue:
 		return no(v1alpha1.ReasonSigningKeyMissing, f.signingKey.Message), f.stalled
 	case f.gone:
 		return no(v1alpha1.ReasonGone, goneMessage), true
-	case f.proof == proofPending:
+	case f.proof == proofPending && !f.suspended:
 		return no(v1alpha1.ReasonTestPending, f.testPend), false
-	case f.proof == proofFailed:
+	case f.proof == proofFailed && !f.suspended:
 		return no(v1alpha1.ReasonTestFailed, f.testMessage+"; deliveries go on, and one that succeeds makes the endpoint ready"), true
 	case f.waiting:
 		return no(v1alpha1.ReasonWaitingForDispatchers,
@@ -61,6 +59,9 @@ func ready(f readyFacts) (c metav1.Condition, stalled bool) {
 	case f.accepted.ObservedGeneration != f.generation || f.signingKey.ObservedGeneration != f.generation:
 		// No path leads here; if one ever does, it shall not say that a new spec is in force.
 		return no(v1alpha1.ReasonNotAccepted, "the latest change is being looked at"), false
+	case f.suspended:
+		// What was asked for is in force. Tools that wait for Ready would wait for ever otherwise.
+		return conditions.True(v1alpha1.ConditionReady, v1alpha1.ReasonSuspended, "spec.suspend is true: deliveries wait"), false
 	case f.proof == proofByDelivery:
 		return conditions.True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, "a delivery has succeeded since the test event failed"), false
 	case f.proof == proofNotNeeded:
@@ -71,19 +72,17 @@ func ready(f readyFacts) (c metav1.Condition, stalled bool) {
 
 // proofOf is the pure decision whether the endpoint has answered.
 func proofOf(obj *v1alpha1.WebhookEndpoint, place string) proof {
-	t := obj.Status.Test
-	tested, _ := splitTestHash(t.Hash)
-	here := place != "" && tested == place
-	d := obj.Status.Deliveries
+	m, d := readTestMark(obj.Status.Test.Hash), obj.Status.Deliveries
+	here := m.place == place
 	switch {
-	case here && t.Outcome == v1alpha1.AttemptOutcome(delivery.OutcomeDelivered):
+	case here && m.delivered:
 		return proofByTest
 	case obj.Spec.Test.When == v1alpha1.TestOnRequest:
 		return proofNotNeeded
-	case !here:
-		return proofPending
-	case d != nil && d.LastSuccessTime != nil && t.Time != nil && d.LastSuccessTime.After(t.Time.Time):
+	case here && d != nil && d.LastSuccessTime != nil && d.LastSuccessTime.Unix() > m.since:
 		return proofByDelivery
+	case !here || m.due:
+		return proofPending
 	}
 	return proofFailed
 }

@@ -19,10 +19,11 @@ import (
 	"github.com/garyclub/webhook-operator/internal/event"
 )
 
+// In characters, as the API's bounds are.
 const (
-	maxRequestedBytes = 256
-	maxTokenBytes     = v1alpha1.MaxRequestedTestToken
-	maxTestMessage    = 512
+	maxRequested   = 256
+	maxToken       = v1alpha1.MaxRequestedTestToken
+	maxTestMessage = 512
 )
 
 // test owns TestDelivered and status.test: it orders the test event that is due and writes down what became of it.
@@ -32,7 +33,7 @@ func (r *WebhookEndpointReconciler) test(_ context.Context, w *work) error {
 	}
 	if report, ok := r.Prober.Report(w.ref, w.endpoint.UID); ok && !shows(w.obj.Status.Test, report) {
 		// Before the decision what is due: the status may come from a cache that does not know of it yet. What the status
-		// shows already is left alone, since its place may have been taken out: then the test is due again.
+		// shows already is left alone, since it may have been marked as due again.
 		absorb(w.obj.Status.Test, report)
 	}
 	order := nextTest(w)
@@ -93,24 +94,25 @@ func completed(report TestReport) metav1.Time {
 // absorb writes a finished test down. Doing it twice changes nothing.
 func absorb(t *v1alpha1.TestStatus, report TestReport) {
 	last, order, at := report.Last(), report.Order, completed(report)
-	_, salt := splitTestHash(t.Hash)
+	delivered := report.Delivery.State == delivery.Delivered
+	mark := readTestMark(t.Hash).tested(order.Place, delivered, at.Time)
 	t.Time, t.Event = &at, string(order.Type)
 	t.Outcome, t.StatusCode = v1alpha1.AttemptOutcome(last.Outcome), int32(last.StatusCode)
-	t.DurationMilliseconds, t.Message = last.Duration.Milliseconds(), cut(last.Message, maxTestMessage)
+	t.DurationMilliseconds, t.Message = last.Duration.Milliseconds(), truncated(last.Message, maxTestMessage)
 	if order.Requested != "" {
 		t.Requested = order.Requested
-		if report.Delivery.State == delivery.Delivered {
-			salt = shortHash("salt", order.EventID)
+		if delivered {
+			mark.salt = shortHash("salt", order.EventID)
 		}
 	}
-	t.Hash = joinTestHash(order.Place, salt)
+	t.Hash = mark.text()
 }
 
 // nextTest is the pure decision which test event is due; nil when none is. A person's request comes first. It notes a
 // request that cannot be fulfilled as handled.
 func nextTest(w *work) *TestOrder {
 	t := w.obj.Status.Test
-	requested := cut(w.obj.Annotations[v1alpha1.AnnotationRequestedTest], maxRequestedBytes)
+	requested := truncated(w.obj.Annotations[v1alpha1.AnnotationRequestedTest], maxRequested)
 	if requested != "" && requested != t.Requested {
 		if kind, ok := requestedType(requested); ok {
 			return &TestOrder{Key: "requested:" + requested, EventID: testID(w, requested), Type: kind, Place: w.place, Requested: requested}
@@ -120,21 +122,27 @@ func nextTest(w *work) *TestOrder {
 	if w.obj.Spec.Test.When == v1alpha1.TestOnRequest {
 		return nil
 	}
-	failed := t.Outcome != "" && t.Outcome != v1alpha1.AttemptOutcome(delivery.OutcomeDelivered)
-	place, salt := splitTestHash(t.Hash)
-	before := conditions.Get(w.Base.Status.Conditions, v1alpha1.ConditionTestDelivered)
-	if failed && place == w.place && place != "" && before.Status == metav1.ConditionFalse && before.ObservedGeneration < w.obj.Generation {
-		// A new spec may be the cure. Without its place the test is due until it was sent, through restarts too.
-		place, t.Hash = "", joinTestHash("", salt)
-	}
-	if place == w.place && place != "" {
-		return nil
+	mark := readTestMark(t.Hash)
+	if mark.place == w.place && mayBeCured(w) {
+		mark.due = true // until it was sent, through restarts too
+		t.Hash = mark.text()
 	}
 	key := "change:" + w.place
-	if failed && place == "" {
+	if mark.place == w.place {
+		if !mark.due {
+			return nil
+		}
 		key += ":" + strconv.FormatInt(w.obj.Generation, 10)
 	}
 	return &TestOrder{Key: key, EventID: testID(w, ""), Type: event.Type(w.obj.Spec.TestEvent()), Place: w.place, MaxRetries: testRetries}
+}
+
+// mayBeCured says whether the spec is another one since the latest test failed.
+func mayBeCured(w *work) bool {
+	outcome := w.obj.Status.Test.Outcome
+	failed := outcome != "" && outcome != v1alpha1.AttemptOutcome(delivery.OutcomeDelivered)
+	before := conditions.Get(w.Base.Status.Conditions, v1alpha1.ConditionTestDelivered)
+	return failed && before.Status == metav1.ConditionFalse && before.ObservedGeneration < w.obj.Generation
 }
 
 // testID is the same for the same order until its result is written, and another one ever after.
@@ -152,7 +160,7 @@ func testID(w *work, requested string) string {
 func requestedType(requested string) (event.Type, bool) {
 	kind, token, _ := strings.Cut(requested, "/")
 	t := event.Type(kind)
-	return t, t.Known() && len(token) <= maxTokenBytes
+	return t, t.Known() && utf8.RuneCountInString(token) <= maxToken
 }
 
 // untestable says why a test cannot be sent yet; empty when it can. A person may test what is suspended.
@@ -160,7 +168,7 @@ func untestable(w *work, order TestOrder) string {
 	switch {
 	case !w.resolved || w.condition(v1alpha1.ConditionAccepted).Status != metav1.ConditionTrue:
 		return "the endpoint is not accepted yet, see Accepted"
-	case w.place == "":
+	case len(w.endpoint.SigningKeys) == 0:
 		return "there is no signing key, see SigningKeyReady"
 	case w.obj.Spec.Suspend && order.Requested == "":
 		return "the endpoint is suspended"
@@ -172,11 +180,11 @@ func untestable(w *work, order TestOrder) string {
 func testCondition(obj *v1alpha1.WebhookEndpoint) metav1.Condition {
 	const kind = v1alpha1.ConditionTestDelivered
 	t := obj.Status.Test
-	requested := cut(obj.Annotations[v1alpha1.AnnotationRequestedTest], maxRequestedBytes)
+	requested := truncated(obj.Annotations[v1alpha1.AnnotationRequestedTest], maxRequested)
 	if _, ok := requestedType(requested); requested != "" && !ok {
 		return conditions.False(kind, v1alpha1.ReasonUnknownEvent, fmt.Sprintf(
 			"the annotation %s asks for an unknown event type: use %s, %s, %s or custom.<name>, and after a slash a token of at most %d characters",
-			v1alpha1.AnnotationRequestedTest, event.CallCompleted, event.BookingCreated, event.ContactCreated, maxTokenBytes))
+			v1alpha1.AnnotationRequestedTest, event.CallCompleted, event.BookingCreated, event.ContactCreated, maxToken))
 	}
 	switch {
 	case t.Outcome == "":
@@ -193,17 +201,14 @@ func testCondition(obj *v1alpha1.WebhookEndpoint) metav1.Condition {
 	return conditions.False(kind, string(t.Outcome), message)
 }
 
-// cut bounds a text without cutting a character in two.
-func cut(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	text = text[:limit]
-	for len(text) > 0 {
-		if r, size := utf8.DecodeLastRuneInString(text); r != utf8.RuneError || size > 1 {
-			break
+// truncated bounds a text in characters.
+func truncated(text string, limit int) string {
+	n := 0
+	for at := range text {
+		if n == limit {
+			return text[:at]
 		}
-		text = text[:len(text)-1]
+		n++
 	}
 	return text
 }

@@ -31,35 +31,34 @@ func testWork(before metav1.Condition, change func(*v1alpha1.WebhookEndpoint)) *
 	if change != nil {
 		change(obj)
 	}
-	p := &endpoint.Endpoint{Ref: endpoint.Ref{Namespace: "n", Name: "a"}, UID: "uid", URL: "https://a.test/"}
+	p := &endpoint.Endpoint{Ref: endpoint.Ref{Namespace: "n", Name: "a"}, UID: "uid", URL: "https://a.test/", SigningKeys: [][]byte{[]byte("key")}}
 	return &work{obj: obj, ref: p.Ref, Patcher: reconcile.NewPatcher(nil, obj), endpoint: p, place: "here", resolved: true}
 }
 
 func TestWhichTestIsDue(t *testing.T) {
 	failed := conditions.False(v1alpha1.ConditionTestDelivered, "Rejected", "")
-	tested := func(outcome v1alpha1.AttemptOutcome, hash string) func(*v1alpha1.WebhookEndpoint) {
-		return func(o *v1alpha1.WebhookEndpoint) { o.Status.Test.Outcome, o.Status.Test.Hash = outcome, hash }
+	tested := func(outcome v1alpha1.AttemptOutcome, m testMark) func(*v1alpha1.WebhookEndpoint) {
+		return func(o *v1alpha1.WebhookEndpoint) { o.Status.Test.Outcome, o.Status.Test.Hash = outcome, m.text() }
 	}
+	here, there, due := testMark{place: "here", salt: "salt", since: 1000}, testMark{place: "there", salt: "salt"}, testMark{place: "here", salt: "salt", since: 1000, due: true}
 	for name, tc := range map[string]struct {
 		before        metav1.Condition
 		change        []func(*v1alpha1.WebhookEndpoint)
-		noKey         bool
 		want          string // the key; empty when none is due
 		wantType      string // booking.created when empty
-		wantHash      string
+		wantMark      testMark
 		wantRequested string // in the status, where the request cannot be fulfilled
 	}{
 		"never tested":                 {want: "change:here"},
 		"of the type that is named":    {change: []func(*v1alpha1.WebhookEndpoint){func(o *v1alpha1.WebhookEndpoint) { o.Spec.Test.Event = "custom.x" }}, want: "change:here", wantType: "custom.x"},
-		"delivered here":               {change: []func(*v1alpha1.WebhookEndpoint){tested("Delivered", "here.salt")}, wantHash: "here.salt"},
-		"delivered elsewhere":          {change: []func(*v1alpha1.WebhookEndpoint){tested("Delivered", "there.salt")}, want: "change:here", wantHash: "there.salt"},
-		"failed here":                  {change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", "here")}, wantHash: "here"},
-		"failed here, and a new spec":  {before: failed, change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", "here.salt")}, want: "change:here:2", wantHash: ".salt"},
-		"failed, and due ever since":   {change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", "")}, want: "change:here:2"},
-		"failed elsewhere":             {before: failed, change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", "there")}, want: "change:here", wantHash: "there"},
-		"no key":                       {noKey: true, want: "change:"},
+		"delivered here":               {change: []func(*v1alpha1.WebhookEndpoint){tested("Delivered", here)}, wantMark: here},
+		"delivered elsewhere":          {change: []func(*v1alpha1.WebhookEndpoint){tested("Delivered", there)}, want: "change:here", wantMark: there},
+		"failed here":                  {change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", here)}, wantMark: here},
+		"failed here, and a new spec":  {before: failed, change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", here)}, want: "change:here:2", wantMark: due},
+		"failed, and due ever since":   {change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", due)}, want: "change:here:2", wantMark: due},
+		"failed elsewhere":             {before: failed, change: []func(*v1alpha1.WebhookEndpoint){tested("Rejected", there)}, want: "change:here", wantMark: there},
 		"on request, never tested":     {change: []func(*v1alpha1.WebhookEndpoint){onRequest}},
-		"on request, failed":           {before: failed, change: []func(*v1alpha1.WebhookEndpoint){onRequest, tested("Rejected", "here")}, wantHash: "here"},
+		"on request, failed":           {before: failed, change: []func(*v1alpha1.WebhookEndpoint){onRequest, tested("Rejected", here)}, wantMark: here},
 		"requested":                    {change: []func(*v1alpha1.WebhookEndpoint){onRequest, requesting("custom.y/1")}, want: "requested:custom.y/1", wantType: "custom.y"},
 		"requested before a change":    {change: []func(*v1alpha1.WebhookEndpoint){requesting("custom.y")}, want: "requested:custom.y", wantType: "custom.y"},
 		"an unknown type is noted":     {change: []func(*v1alpha1.WebhookEndpoint){onRequest, requesting("custom.Y")}, wantRequested: "custom.Y"},
@@ -73,14 +72,11 @@ func TestWhichTestIsDue(t *testing.T) {
 					f(o)
 				}
 			})
-			if tc.noKey {
-				w.place = ""
-			}
 			got := nextTest(w)
 			if (got != nil) != (tc.want != "") || got != nil && got.Key != tc.want {
 				t.Fatalf("due is %+v, want %q", got, tc.want)
 			}
-			if w.obj.Status.Test.Hash != tc.wantHash || w.obj.Status.Test.Requested != tc.wantRequested {
+			if m := readTestMark(w.obj.Status.Test.Hash); w.obj.Status.Test.Hash != "" && m != tc.wantMark || w.obj.Status.Test.Requested != tc.wantRequested {
 				t.Errorf("status is %+v", w.obj.Status.Test)
 			}
 			if got == nil {
@@ -120,21 +116,23 @@ func TestAbsorb(t *testing.T) {
 	}
 	failed := delivered
 	failed.Order.Requested, failed.Delivery.State = "call.completed/1", delivery.Failed
-	failed.Delivery.Attempts = []delivery.Attempt{{Outcome: delivery.OutcomeTimedOut, Message: strings.Repeat("é", 300)}}
+	failed.Delivery.Attempts = []delivery.Attempt{{Outcome: delivery.OutcomeTimedOut, Message: strings.Repeat("é", 600)}}
 	requested := delivered
 	requested.Order.Requested = "call.completed/1"
+	there := testMark{place: "there", salt: "salt", since: 900, delivered: true}.text()
 	for name, tc := range map[string]struct {
 		before v1alpha1.TestStatus
 		report TestReport
 		want   v1alpha1.TestStatus
 	}{
-		"by a change": {v1alpha1.TestStatus{Requested: "x", Hash: "there.salt", Message: "before"}, delivered,
-			v1alpha1.TestStatus{Requested: "x", Time: &at, Event: "call.completed", Outcome: "Delivered", StatusCode: 204, DurationMilliseconds: 84, Hash: "here.salt"}},
-		"by request": {v1alpha1.TestStatus{Hash: "there.salt"}, requested,
+		"by a change": {v1alpha1.TestStatus{Requested: "x", Hash: there, Message: "before"}, delivered,
+			v1alpha1.TestStatus{Requested: "x", Time: &at, Event: "call.completed", Outcome: "Delivered", StatusCode: 204, DurationMilliseconds: 84,
+				Hash: testMark{place: "here", salt: "salt", since: 1000, delivered: true}.text()}},
+		"by request": {v1alpha1.TestStatus{Hash: there}, requested,
 			v1alpha1.TestStatus{Requested: "call.completed/1", Time: &at, Event: "call.completed", Outcome: "Delivered", StatusCode: 204, DurationMilliseconds: 84,
-				Hash: "here." + shortHash("salt", "evt_1")}},
-		"by request, failed": {v1alpha1.TestStatus{Hash: "there.salt", StatusCode: 500}, failed,
-			v1alpha1.TestStatus{Requested: "call.completed/1", Time: &at, Event: "call.completed", Outcome: "TimedOut", Message: strings.Repeat("é", 256), Hash: "here.salt"}},
+				Hash: testMark{place: "here", salt: shortHash("salt", "evt_1"), since: 1000, delivered: true}.text()}},
+		"by request, failed": {v1alpha1.TestStatus{Hash: there, StatusCode: 500}, failed,
+			v1alpha1.TestStatus{Requested: "call.completed/1", Time: &at, Event: "call.completed", Outcome: "TimedOut", Message: strings.Repeat("é", 512), Hash: testMark{place: "here", salt: "salt", since: 1000}.text()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := tc.before
@@ -183,7 +181,7 @@ func TestWhyATestWaits(t *testing.T) {
 		"it does not":               {func(*work) {}, "", ""},
 		"something is missing":      {func(w *work) { w.resolved = false }, "x", "see Accepted"},
 		"it is being looked at":     {func(w *work) { w.obj.Status.Conditions[0].Status = metav1.ConditionUnknown }, "x", "see Accepted"},
-		"there is no key":           {func(w *work) { w.place = "" }, "x", "see SigningKeyReady"},
+		"there is no key":           {func(w *work) { w.endpoint.SigningKeys = nil }, "x", "see SigningKeyReady"},
 		"suspended":                 {func(w *work) { w.obj.Spec.Suspend = true }, "", "suspended"},
 		"suspended, but a person's": {func(w *work) { w.obj.Spec.Suspend = true }, "x", ""},
 	} {
@@ -226,7 +224,7 @@ func TestTheTestCondition(t *testing.T) {
 func TestRequestedType(t *testing.T) {
 	token := strings.Repeat("x", 64)
 	for requested, want := range map[string]string{
-		"call.completed": "call.completed", "call.completed/": "call.completed", "booking.created/" + token: "booking.created",
+		"call.completed": "call.completed", "call.completed/": "call.completed", "booking.created/" + token: "booking.created", "call.completed/" + strings.Repeat("é", 64): "call.completed",
 		"contact.created/2026-02-15T14:32:00Z": "contact.created", "custom.x/a/b": "custom.x",
 		"call.completed/" + token + "x": "", "call.completed\t": "", "custom.": "", "CALL.COMPLETED": "", "/x": "",
 	} {
@@ -237,15 +235,15 @@ func TestRequestedType(t *testing.T) {
 	}
 }
 
-func TestCut(t *testing.T) {
+func TestTruncated(t *testing.T) {
 	for _, tc := range []struct {
 		text  string
 		limit int
 		want  string
 	}{
-		{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc"}, {"aéé", 3, "aé"}, {"aéé", 4, "aé"}, {"€€", 5, "€"}, {"€", 2, ""}, {"a\ufffdb", 4, "a\ufffd"}, {"𝄞", 3, ""},
+		{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc"}, {"aéé", 3, "aéé"}, {"aéé", 2, "aé"}, {"€", 0, ""}, {"a\ufffdb", 2, "a\ufffd"}, {"𝄞𝄞", 1, "𝄞"},
 	} {
-		if got := cut(tc.text, tc.limit); got != tc.want || !utf8.ValidString(got) {
+		if got := truncated(tc.text, tc.limit); got != tc.want || !utf8.ValidString(got) {
 			t.Errorf("%q to %d: %q, want %q", tc.text, tc.limit, got, tc.want)
 		}
 	}

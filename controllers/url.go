@@ -11,10 +11,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
+	"github.com/garyclub/webhook-operator/internal/egress"
 )
 
 const (
-	maxURLBytes  = 2048
+	maxURL       = 2048 // characters, as for spec.url
 	maxHostBytes = 253
 )
 
@@ -27,7 +28,7 @@ func checkURL(text, field string) error {
 	switch {
 	case text == "":
 		return invalid("is empty")
-	case len(text) > maxURLBytes:
+	case utf8.RuneCountInString(text) > maxURL:
 		return invalid("is longer than 2048 characters")
 	case !strings.HasPrefix(text, "https://"):
 		return invalid("must begin with https://, since call data is never sent unencrypted")
@@ -52,6 +53,17 @@ func checkURL(text, field string) error {
 		return invalid("must have a port from 1 to 65535, or none for 443")
 	}
 	return nil
+}
+
+// shownHost is the host of a URL that checkURL accepts, with its port when it has one; all of a URL that may be shown. A
+// port may have any number of zeros in front, which the bound of status.host has no room for.
+func shownHost(text string) string {
+	host := egress.Host(text)
+	at := strings.LastIndexByte(host, ':')
+	if at < 0 || strings.HasSuffix(host, "]") {
+		return host
+	}
+	return strings.TrimSuffix(host[:at+1]+strings.TrimLeft(host[at+1:], "0"), ":")
 }
 
 // notInURL is what the API's rule calls a control character or a separator.

@@ -27,6 +27,7 @@ func TestCheckURL(t *testing.T) {
 		"nothing":                     {"", "is empty"},
 		"too long":                    {long, "longer than 2048"},
 		"just long enough":            {long[:2048], ""},
+		"in characters":               {"https://hush.test/" + strings.Repeat("é", 2030), ""},
 		"http":                        {"http://hush.test/hush", "must begin with https://"},
 		"upper case":                  {"HTTPS://hush.test/hush", "must begin with https://"},
 		"no scheme":                   {"hush.test/hush", "must begin with https://"},
@@ -69,5 +70,29 @@ func TestCheckURL(t *testing.T) {
 				t.Errorf("message quotes the URL: %q", refused.message)
 			}
 		})
+	}
+}
+
+func TestShownHost(t *testing.T) {
+	zeros := strings.Repeat("0", 1700)
+	for url, want := range map[string]string{
+		"https://a.test/x":                   "a.test",
+		"https://a.test":                     "a.test",
+		"https://a.test:8443/x":              "a.test:8443",
+		"https://a.test:" + zeros + "8443/x": "a.test:8443",
+		"https://a.test:08000/":              "a.test:8000",
+		"https://a.test:/x":                  "a.test",
+		"https://[fd00::1]/x":                "[fd00::1]",
+		"https://[fd00::1]:0443/x":           "[fd00::1]:443",
+		"https://" + strings.Repeat("a.", 126) + "a:" + zeros + "65535": strings.Repeat("a.", 126) + "a:65535",
+		"": "",
+	} {
+		got := shownHost(url)
+		if got != want || len(got) > 262 {
+			t.Errorf("%.60q: %d bytes, %q, want %q", url, len(got), got, want)
+		}
+		if url != "" && checkURL(url, "spec.url") != nil {
+			t.Errorf("%.60q is no URL", url)
+		}
 	}
 }

@@ -47,7 +47,7 @@ type work struct {
 	endpoint *endpoint.Endpoint
 	// resolved says that URL, headers and TLS material are in order.
 	resolved bool
-	// place stands for where a test event goes; empty when it cannot be sent.
+	// place stands for where a test event goes.
 	place   string
 	totals  Totals
 	known   bool // totals are
@@ -63,8 +63,15 @@ func (w *work) condition(kind string) metav1.Condition {
 	return conditions.Get(w.obj.Status.Conditions, kind)
 }
 
+// countersWait is how soon a reconciliation looks again whether the counters are loaded. A new leader needs a moment.
+const countersWait = 100 * time.Millisecond
+
 // Reconcile is the table of contents.
 func (r *WebhookEndpointReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, err error) {
+	if r.Counters != nil && !r.Counters.Loaded() {
+		// Without them the hold of a 410 is not known: the endpoint would go out without it, and so would deliveries.
+		return ctrl.Result{RequeueAfter: countersWait}, nil
+	}
 	ref := endpoint.Ref{Namespace: request.Namespace, Name: request.Name}
 	obj := &v1alpha1.WebhookEndpoint{}
 	err = r.Get(ctx, request.NamespacedName, obj)

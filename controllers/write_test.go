@@ -43,10 +43,13 @@ func TestCountNeverGoesBackwards(t *testing.T) {
 func TestDelivering(t *testing.T) {
 	early, late := metav1.Unix(1, 0), metav1.Unix(2, 0)
 	for name, tc := range map[string]struct {
-		hold endpoint.Hold
-		d    v1alpha1.DeliveriesStatus
-		want string
+		hold  endpoint.Hold
+		alone bool
+		d     v1alpha1.DeliveriesStatus
+		want  string
 	}{
+		"nobody to deliver":  {alone: true, d: v1alpha1.DeliveriesStatus{LastSuccessTime: &late}, want: "Unknown/NoDispatcher"},
+		"held, nobody there": {hold: endpoint.HoldSuspended, alone: true, want: "False/Suspended"},
 		"nothing yet":        {want: "Unknown/NoDeliveriesYet"},
 		"a success":          {d: v1alpha1.DeliveriesStatus{LastSuccessTime: &early}, want: "True/Delivering"},
 		"a failure":          {d: v1alpha1.DeliveriesStatus{LastFailureTime: &early}, want: "False/Failing"},
@@ -60,11 +63,33 @@ func TestDelivering(t *testing.T) {
 		"no key":             {hold: endpoint.HoldSigningKeyMissing, want: "False/Held"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := delivering(tc.hold, &tc.d)
+			c := delivering(tc.hold, tc.alone, &tc.d)
 			if got := string(c.Status) + "/" + c.Reason; got != tc.want || c.Message == "" {
 				t.Errorf("got %s %q", got, c.Message)
 			}
 		})
+	}
+}
+
+func TestAloneIsNewsAfterAMinute(t *testing.T) {
+	n, start := &note{}, time.Unix(1000, 0)
+	for i, step := range []struct {
+		connected int32
+		after     time.Duration
+		wantAlone bool
+		wantLeft  time.Duration
+	}{
+		{0, 0, false, aloneTime},
+		{0, aloneTime - time.Second, false, time.Second},
+		{1, aloneTime, false, 0},
+		{0, aloneTime, false, aloneTime}, // a rolling update: it begins anew
+		{0, 2 * aloneTime, true, 0},
+		{2, 3 * aloneTime, false, 0},
+	} {
+		alone, left := n.aloneFor(step.connected, start.Add(step.after))
+		if alone != step.wantAlone || left != step.wantLeft {
+			t.Errorf("step %d: alone %t, %s left", i, alone, left)
+		}
 	}
 }
 
@@ -176,11 +201,53 @@ func TestNews(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, n := range newsOf(tc.before, tc.after) {
+			about := func(list []metav1.Condition) *v1alpha1.WebhookEndpoint {
+				return &v1alpha1.WebhookEndpoint{Status: v1alpha1.WebhookEndpointStatus{Conditions: list}}
+			}
+			for _, n := range newsOf(about(tc.before), about(tc.after)) {
 				got = append(got, n.kind+" "+n.reason)
 			}
 			if !slices.Equal(got, tc.want) {
 				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestNewsOfDeliveriesThatFailed(t *testing.T) {
+	const look = " failed for good since the last look: kubectl get deliveryattempts -n n --field-selector spec.endpointRef.name=a,status.outcome=Failed"
+	status := func(reason string, failed int64) *v1alpha1.WebhookEndpoint {
+		o := &v1alpha1.WebhookEndpoint{}
+		o.Namespace, o.Name = "n", "a"
+		if reason != "" {
+			conditions.Set(&o.Status.Conditions, 1, metav1.Condition{Type: v1alpha1.ConditionDelivering, Status: "False", Reason: reason, Message: "m"})
+			o.Status.Deliveries = &v1alpha1.DeliveriesStatus{Failed: failed}
+		}
+		return o
+	}
+	for name, tc := range map[string]struct {
+		before, after *v1alpha1.WebhookEndpoint
+		want          []string
+	}{
+		"none":                           {status("Delivering", 3), status("Delivering", 3), nil},
+		"one between others":             {status("Delivering", 3), status("Delivering", 4), []string{"Warning DeliveriesFailed: 1 delivery" + look}},
+		"many between others":            {status("Delivering", 3), status("Delivering", 1003), []string{"Warning DeliveriesFailed: 1000 deliveries" + look}},
+		"the latest, told of once":       {status("Delivering", 3), status("Failing", 5), []string{"Warning Failing: 2 deliveries" + look}},
+		"the latest, with older figures": {status("Delivering", 3), status("Failing", 3), []string{"Warning Failing: m"}},
+		"more of them":                   {status("Failing", 3), status("Failing", 5), []string{"Warning DeliveriesFailed: 2 deliveries" + look}},
+		"no more of them":                {status("Failing", 3), status("Failing", 3), nil},
+		"one, and all is well again":     {status("Failing", 3), status("Delivering", 4), []string{"Warning DeliveriesFailed: 1 delivery" + look}},
+		"the first status":               {status("", 0), status("Delivering", 1), []string{"Warning DeliveriesFailed: 1 delivery" + look}},
+		"the first of no figures":        {status("", 0), status("NoDeliveriesYet", 0), nil},
+		"at the end of a hold":           {status("Suspended", 3), status("Failing", 3), []string{"Warning Failing: m"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, n := range newsOf(tc.before, tc.after) {
+				got = append(got, n.kind+" "+n.reason+": "+n.note)
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
 	}

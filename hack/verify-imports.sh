@@ -12,21 +12,23 @@ linter=${GOLANGCI_LINT:?the path of golangci-lint}
 module=$(awk '$1 == "module" { print $2 }' "$root/go.mod")
 
 domain="internal/event internal/endpoint internal/delivery internal/sign internal/backoff internal/sample internal/version"
-stages="internal/ingest internal/deliver internal/outbox internal/record"
-infrastructure="internal/queue internal/control internal/egress"
+stages="internal/ingest internal/deliver internal/outbox internal/record internal/handover"
+infrastructure="internal/queue internal/control internal/egress internal/callers"
 reconciling="internal/reconcile internal/conditions"
+injection="internal/inject"
 assemblies="internal/dispatcher internal/manager"
-all="api $domain $stages $infrastructure $reconciling controllers $assemblies cmd internal/fixture hack/demo test"
+all="api $domain $stages $infrastructure $reconciling $injection controllers $assemblies cmd internal/fixture hack/demo test"
 
 # may_import PACKAGE: what it may import, besides what lies below itself.
 may_import() {
   case $1 in
     api) ;;
-    internal/ingest | internal/deliver | internal/outbox | internal/queue | internal/egress) echo "$domain" ;;
-    internal/record | internal/control) echo "api $domain" ;;
+    internal/ingest | internal/deliver | internal/outbox | internal/handover | internal/queue | internal/egress) echo "$domain" ;;
+    internal/record | internal/control | internal/callers) echo "api $domain" ;;
+    internal/inject) echo "api" ;;
     internal/reconcile | internal/conditions) echo "api $reconciling" ;;
     controllers) echo "api $domain $reconciling internal/deliver internal/egress" ;;
-    internal/dispatcher | internal/manager) echo "api controllers $domain $stages $infrastructure $reconciling $assemblies" ;;
+    internal/dispatcher | internal/manager) echo "api controllers $domain $stages $infrastructure $reconciling $injection $assemblies" ;;
     cmd) echo "api controllers $assemblies internal/version" ;;
     internal/fixture | hack/demo | test) echo "$all" ;;
     *) echo "$domain" ;;

@@ -30,7 +30,7 @@ const ConditionSucceeded = "Succeeded"
 // Reasons of Ready, beside Gone.
 const (
 	ReasonReady                 = "Ready"                 // Ready=True
-	ReasonSuspended             = "Suspended"             // Ready=False, Delivering=False: spec.suspend
+	ReasonSuspended             = "Suspended"             // Ready=True, Delivering=False: spec.suspend, which is in force
 	ReasonNotAccepted           = "NotAccepted"           // Ready=False: see Accepted; Ready=Unknown: the latest change could not be looked at yet
 	ReasonSigningKeyMissing     = "SigningKeyMissing"     // Ready=False: see SigningKeyReady
 	ReasonTestPending           = "TestPending"           // Ready=False: the test event is on its way
@@ -90,6 +90,7 @@ const (
 	ReasonNoDeliveriesYet = "NoDeliveriesYet" // Delivering=Unknown
 	ReasonFailing         = "Failing"         // Delivering=False: the latest delivery failed
 	ReasonHeld            = "Held"            // Delivering=False: see Accepted and SigningKeyReady
+	ReasonNoDispatcher    = "NoDispatcher"    // Delivering=Unknown: no dispatcher is connected for the namespace, no gateway either
 )
 
 // Reasons of Succeeded that are not the outcome of an attempt, beside Pending. Interrupted also ends a delivery that was
@@ -98,7 +99,7 @@ const (
 	ReasonRetrying         = "Retrying"         // Succeeded=Unknown: see status.reason and status.nextAttemptTime
 	ReasonDeadlineExceeded = "DeadlineExceeded" // Succeeded=False: spec.retry.deadlineSeconds has passed, or would before the next attempt
 	ReasonQueueFull        = "QueueFull"        // Succeeded=False: the endpoint's share of the queue was full
-	ReasonQueueLost        = "QueueLost"        // Succeeded=False: the queue's disk is gone
+	ReasonQueueLost        = "QueueLost"        // Succeeded=False: the queue's disk is gone; a later report of the same delivery replaces it
 	ReasonFailed           = "Failed"           // Succeeded=False: for a reason that the manager's version does not know
 	ReasonEndpointDeleted  = "EndpointDeleted"  // Succeeded=False: the endpoint was deleted and did not come back
 )

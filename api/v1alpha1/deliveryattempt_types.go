@@ -170,6 +170,17 @@ type DeliveryAttemptStatus struct {
 	// again; absent when it is not kept.
 	// +optional
 	RedeliverableUntilTime *metav1.Time `json:"redeliverableUntilTime,omitempty"`
+	// queueID names the dispatcher's queue that holds the delivery, or held it last; absent when no queue did, as for test
+	// events. All records with the same id end as QueueLost when the disk behind that queue is gone.
+	// Example: 5ad13e0f-0a0b-4c3c-9f52-1d1f4d0c2b11.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	QueueID string `json:"queueID,omitempty"`
+	// handOvers counts how often the delivery moved from one queue to another, as from a pod that is deleted to the
+	// gateway; absent when it never did. Example: 1.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	HandOvers int32 `json:"handOvers,omitempty"`
 	// conditions has Succeeded: Unknown/Pending and Unknown/Retrying while active; True/Delivered; False with the outcome
 	// of the last attempt, or with DeadlineExceeded, QueueFull, QueueLost or EndpointDeleted.
 	// +optional

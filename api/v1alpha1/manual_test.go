@@ -42,6 +42,7 @@ DeliveryAttempt.spec.payload.sha256 0 64
 DeliveryAttempt.status.attempts 0 16
 DeliveryAttempt.status.attempts.message 0 512
 DeliveryAttempt.status.conditions 0 8
+DeliveryAttempt.status.queueID 0 128
 DeliveryAttempt.status.reason 0 64
 WebhookEndpoint.spec.agents 0 100
 WebhookEndpoint.spec.agents[] 1 128

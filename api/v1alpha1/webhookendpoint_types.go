@@ -218,7 +218,7 @@ type WebhookEndpointSpec struct {
 	// +kubebuilder:validation:items:MaxLength=128
 	Agents []string `json:"agents,omitempty"`
 	// suspend holds deliveries back. Default false. They wait, within the endpoint's share of the queue and their
-	// retry.deadlineSeconds, and go on when it is false again. Ready=False/Suspended shows it. Example: true.
+	// retry.deadlineSeconds, and go on when it is false again. Ready=True/Suspended shows it. Example: true.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 	// timeoutSeconds is how long one request may take, from connecting to the last byte of the answer. Default 10. 1 to

@@ -45,11 +45,5 @@ func Get(list []metav1.Condition, kind string) metav1.Condition {
 	return metav1.Condition{}
 }
 
-// Is says whether the condition of that type has that status and reason.
-func Is(list []metav1.Condition, kind string, status metav1.ConditionStatus, reason string) bool {
-	c := Get(list, kind)
-	return c.Status == status && c.Reason == reason
-}
-
 // Delete removes the condition of that type.
 func Delete(list *[]metav1.Condition, kind string) { meta.RemoveStatusCondition(list, kind) }

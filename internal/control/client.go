@@ -40,12 +40,17 @@ type ClientOptions struct {
 	ServerName string
 	QueueID    string
 	Version    string
+	// Persistent says that the queue outlives the pod.
+	Persistent bool
 	// Known returns the endpoints in force, whatever they came from.
 	Known func() []*endpoint.Endpoint
 	// Apply is called with the whole list, from one goroutine. It returns after the list is on disk and in force. After an
 	// error the list is not acknowledged, whether it is in force or not: the client begins again, and applies it again.
 	Apply func(list []*endpoint.Endpoint) error
-	Log   logr.Logger
+	// OnGateway is told the host:port of the gateway's hand-over service: once the first list was applied, and whenever it
+	// changes, from one goroutine; it must not block. It is empty when there is no gateway. It may be nil.
+	OnGateway func(address string)
+	Log       logr.Logger
 	// Registerer takes the metrics; nil leaves them out.
 	Registerer prometheus.Registerer
 	// Now is the clock of the token's cache; nil means time.Now.
@@ -76,6 +81,8 @@ type Client struct {
 	connected atomic.Bool
 	// applied says that what Known returns was applied without an error since this process began.
 	applied bool
+	// gateway is what OnGateway was told last; nil before.
+	gateway *string
 }
 
 // NewClient makes a client, which does not connect yet.
@@ -87,8 +94,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 		o.Now = time.Now
 	}
 	conn, err := grpc.NewClient("dns:///"+o.Address,
-		grpc.WithTransportCredentials(newFileCA(o.CAFile, o.ServerName)),
-		grpc.WithPerRPCCredentials(&fileToken{path: o.TokenFile, now: o.Now}),
+		grpc.WithTransportCredentials(NewFileCA(o.CAFile, o.ServerName)),
+		grpc.WithPerRPCCredentials(NewFileToken(o.TokenFile, o.Now)),
 		grpc.WithDefaultServiceConfig(roundRobin),
 		grpc.WithDisableServiceConfig(), // none out of DNS
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -29,7 +29,9 @@ type fileCA struct {
 	serverName string
 }
 
-func newFileCA(path, serverName string) credentials.TransportCredentials {
+// NewFileCA are the credentials of a client that trusts the CAs in a file. An empty server name stands for the host that
+// is called.
+func NewFileCA(path, serverName string) credentials.TransportCredentials {
 	return &fileCA{path: path, serverName: serverName}
 }
 
@@ -72,6 +74,11 @@ type fileToken struct {
 	mu    sync.Mutex
 	token string
 	until time.Time
+}
+
+// NewFileToken are the credentials of a client that shows the token in a file, which is read again when it is due.
+func NewFileToken(path string, now func() time.Time) credentials.PerRPCCredentials {
+	return &fileToken{path: path, now: now}
 }
 
 func (f *fileToken) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {

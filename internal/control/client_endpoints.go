@@ -42,6 +42,7 @@ func (c *Client) stream(ctx context.Context) (took bool, err error) {
 		if err := c.apply(list); err != nil {
 			return took, err
 		}
+		c.tellGateway(response.GetGateway())
 		took = true
 		c.setConnected(true)
 		taken := &controlpb.EndpointsRequest_Taken{Taken: response.GetSequence()}
@@ -49,6 +50,14 @@ func (c *Client) stream(ctx context.Context) (took bool, err error) {
 			return took, err
 		}
 	}
+}
+
+func (c *Client) tellGateway(address string) {
+	if c.o.OnGateway == nil || c.gateway != nil && *c.gateway == address {
+		return
+	}
+	c.gateway = &address
+	c.o.OnGateway(address)
 }
 
 // send leaves it to Recv to say why a stream has ended: Send says EOF only.
@@ -67,21 +76,21 @@ func (c *Client) apply(list *workingList) error {
 		}
 	}
 	c.applied, list.changed = true, false
-	c.metrics.endpoints.Set(float64(len(list.byName)))
+	c.metrics.endpoints.Set(float64(len(list.byRef)))
 	return nil
 }
 
-// workingList becomes the list to put in force. It is keyed by name: a new object of a name takes the old one's place,
-// and what the old one's UID is told later does not touch it.
+// workingList becomes the list to put in force. It is keyed by namespace and name: a new object of a name takes the old
+// one's place, and what the old one's UID is told later does not touch it.
 type workingList struct {
-	byName map[string]*endpoint.Endpoint
-	byUID  map[string]string
+	byRef map[endpoint.Ref]*endpoint.Endpoint
+	byUID map[string]endpoint.Ref
 	// changed since it was put in force.
 	changed bool
 }
 
 func newWorkingList(known []*endpoint.Endpoint) *workingList {
-	l := &workingList{byName: map[string]*endpoint.Endpoint{}, byUID: map[string]string{}}
+	l := &workingList{byRef: map[endpoint.Ref]*endpoint.Endpoint{}, byUID: map[string]endpoint.Ref{}}
 	for _, p := range known {
 		l.put(p)
 	}
@@ -90,10 +99,10 @@ func newWorkingList(known []*endpoint.Endpoint) *workingList {
 }
 
 func (l *workingList) put(p *endpoint.Endpoint) {
-	if old := l.byName[p.Name]; old != nil {
+	if old := l.byRef[p.Ref]; old != nil {
 		delete(l.byUID, old.UID)
 	}
-	l.byName[p.Name], l.byUID[p.UID], l.changed = p, p.Name, true
+	l.byRef[p.Ref], l.byUID[p.UID], l.changed = p, p.Ref, true
 }
 
 func (l *workingList) change(m *controlpb.EndpointsResponse) error {
@@ -104,8 +113,8 @@ func (l *workingList) change(m *controlpb.EndpointsResponse) error {
 		l.put(endpointFromProto(e))
 	}
 	for _, uid := range m.GetRemovedUids() {
-		if name, ok := l.byUID[uid]; ok {
-			delete(l.byName, name)
+		if ref, ok := l.byUID[uid]; ok {
+			delete(l.byRef, ref)
 			delete(l.byUID, uid)
 			l.changed = true
 		}
@@ -114,16 +123,16 @@ func (l *workingList) change(m *controlpb.EndpointsResponse) error {
 }
 
 func (l *workingList) revisions() map[string]string {
-	known := make(map[string]string, len(l.byName))
-	for _, p := range l.byName {
+	known := make(map[string]string, len(l.byRef))
+	for _, p := range l.byRef {
 		known[p.UID] = p.Revision
 	}
 	return known
 }
 
 func (l *workingList) all() []*endpoint.Endpoint {
-	all := make([]*endpoint.Endpoint, 0, len(l.byName))
-	for _, p := range l.byName {
+	all := make([]*endpoint.Endpoint, 0, len(l.byRef))
+	for _, p := range l.byRef {
 		all = append(all, p)
 	}
 	return all

@@ -31,7 +31,7 @@ func (c *Client) Report(ctx context.Context) (*ReportStream, error) {
 		return nil, fmt.Errorf("open report: %w", err)
 	}
 	s := &ReportStream{queueID: c.o.QueueID, stream: stream}
-	if err := s.send(&controlpb.ReportRequest{}); err != nil {
+	if err := s.send(&controlpb.ReportRequest{Persistent: c.o.Persistent}); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package control is the gRPC stream between the manager and its dispatchers, both ends: resolved endpoints go out,
-// outcomes and counters come in. The caller's namespace is taken from its token alone.
+// outcomes and counters come in. The caller's namespace is taken from its token alone; only a gateway, which the server
+// knows by its service account, gets the endpoints of all namespaces and may name the one that it reports about.
 //
 // Commit points: a dispatcher acknowledges endpoints ("taken") after they are on its disk and in force; the manager
 // acknowledges a record after it is durable or left out, and counters after the ledger is written. What was not
@@ -50,14 +51,17 @@ type Authenticator interface {
 // Endpoints is what the server streams; endpoint.Registry fulfils it.
 type Endpoints interface {
 	View(namespace string) (list []*endpoint.Endpoint, complete bool, changed <-chan struct{})
+	// ViewAll is View of all namespaces, ordered by namespace and name.
+	ViewAll() (list []*endpoint.Endpoint, complete bool, changed <-chan struct{})
 }
 
-// Sink takes what dispatchers report. done may be called from any goroutine, before or after the method returns, and is
-// called exactly once when the method returned nil.
+// Sink takes what dispatchers report. from is vouched for by the token, but for its queue id and whether that is
+// persistent. The namespace in each record and counter has been checked: it is from's, or from is a gateway. done may be
+// called from any goroutine, before or after the method returns, and is called exactly once when the method returned nil.
 type Sink interface {
 	// Offer hands a record over. It blocks while the recorder is full. done is called when the record is durable, or
 	// with false when it was left out.
-	Offer(ctx context.Context, namespace string, r delivery.Record, done func(recorded bool)) error
+	Offer(ctx context.Context, from delivery.Source, r delivery.Record, done func(recorded bool)) error
 	// Count hands cumulative counters of a queue over. done is called after the ledger is written.
-	Count(ctx context.Context, namespace, queueID string, counters []delivery.Counters, done func()) error
+	Count(ctx context.Context, from delivery.Source, counters []delivery.Counters, done func()) error
 }

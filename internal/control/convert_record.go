@@ -22,12 +22,14 @@ import (
 // A dispatcher runs in somebody's pod: what it reports becomes names and fields of objects, so all of it is checked.
 const (
 	maxNameLength    = 253
+	maxLabelLength   = 63
 	maxIDLength      = 128
 	maxCallLength    = 256
 	maxMessageLength = 256
 )
 
 var (
+	labelName  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 	identifier = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
@@ -69,7 +71,7 @@ func recordFromProto(namespace string, m *controlpb.Record) (delivery.Record, er
 		EventType: event.Type(m.GetEventType()), EventTime: timeFromProto(m.GetEventTime()),
 		CallID: m.GetCallId(), AgentID: m.GetAgentId(), PayloadBytes: int(m.GetPayloadBytes()),
 	}
-	if !validRecord(m) {
+	if namespace == "" || !validRecord(m) {
 		return delivery.Record{}, errInvalid
 	}
 	copy(r.PayloadSHA[:], m.GetPayloadSha256())
@@ -110,6 +112,9 @@ func validAttempt(a *controlpb.Attempt) bool {
 		a.GetStatusCode() >= 0 && a.GetStatusCode() <= 999
 }
 
+// validNamespace is about what a gateway names: a namespace out of a token is one.
+func validNamespace(s string) bool { return len(s) <= maxLabelLength && labelName.MatchString(s) }
+
 func validName(s string) bool { return len(s) <= maxNameLength && objectName.MatchString(s) }
 func validID(s string) bool   { return len(s) <= maxIDLength && identifier.MatchString(s) }
 
@@ -143,7 +148,7 @@ func countersFromProto(namespace string, m *controlpb.Counters) (delivery.Counte
 		Succeeded: m.GetSucceeded(), Failed: m.GetFailed(), Unrecorded: m.GetUnrecorded(), Pending: m.GetPending(),
 		LastSuccess: timeFromProto(m.GetLastSuccess()), LastFailure: timeFromProto(m.GetLastFailure()), Gone: m.GetGone(),
 	}
-	valid := validName(c.Ref.Name) && validID(c.UID) && len(c.Gone) <= maxIDLength &&
+	valid := namespace != "" && validName(c.Ref.Name) && validID(c.UID) && len(c.Gone) <= maxIDLength &&
 		min(c.Succeeded, c.Failed, c.Unrecorded, c.Pending) >= 0 && validTimes(m.GetLastSuccess(), m.GetLastFailure())
 	if !valid {
 		return delivery.Counters{}, errInvalid

@@ -14,6 +14,8 @@ import (
 type difference struct {
 	changed []*endpoint.Endpoint
 	removed []string
+	// namespaces are those with a change, in order; between alone knows them.
+	namespaces []string
 }
 
 func (d difference) empty() bool { return len(d.changed) == 0 && len(d.removed) == 0 }
@@ -36,29 +38,52 @@ func fromKnown(known map[string]string, list []*endpoint.Endpoint) difference {
 	return d
 }
 
-// between compares two views of the registry. Both are ordered by name and share what did not change, so that a change
-// costs a comparison of pointers, for each of thousands of streams.
+// between compares two views of the registry. Both are ordered by namespace and name and share what did not change, so
+// that a change costs a comparison of pointers, for each of thousands of streams.
 func between(before, after []*endpoint.Endpoint) difference {
 	var d difference
 	for len(before) > 0 || len(after) > 0 {
 		switch {
-		case len(after) == 0 || len(before) > 0 && before[0].Name < after[0].Name:
-			d.removed = append(d.removed, before[0].UID)
+		case len(after) == 0 || len(before) > 0 && precedes(before[0], after[0]):
+			d.remove(before[0])
 			before = before[1:]
-		case len(before) == 0 || after[0].Name < before[0].Name:
-			d.changed = append(d.changed, after[0])
+		case len(before) == 0 || precedes(after[0], before[0]):
+			d.change(after[0])
 			after = after[1:]
 		default:
 			if before[0] != after[0] {
-				d.changed = append(d.changed, after[0])
+				d.change(after[0])
 			}
 			if before[0].UID != after[0].UID {
-				d.removed = append(d.removed, before[0].UID)
+				d.remove(before[0])
 			}
 			before, after = before[1:], after[1:]
 		}
 	}
 	return d
+}
+
+func precedes(a, b *endpoint.Endpoint) bool {
+	if a.Namespace != b.Namespace {
+		return a.Namespace < b.Namespace
+	}
+	return a.Name < b.Name
+}
+
+func (d *difference) change(p *endpoint.Endpoint) {
+	d.changed = append(d.changed, p)
+	d.touch(p.Namespace)
+}
+
+func (d *difference) remove(p *endpoint.Endpoint) {
+	d.removed = append(d.removed, p.UID)
+	d.touch(p.Namespace)
+}
+
+func (d *difference) touch(namespace string) {
+	if n := len(d.namespaces); n == 0 || d.namespaces[n-1] != namespace {
+		d.namespaces = append(d.namespaces, namespace)
+	}
 }
 
 // chunks cuts a difference into responses of about maxBytes. What is removed comes last: a new object of the same name

@@ -53,7 +53,14 @@ type ServerOptions struct {
 	// Serves says whether a namespace is served; nil means all are. A dispatcher of another one is refused, so that it
 	// goes on with what it knows instead of taking an empty list for the truth.
 	Serves func(namespace string) bool
+	// Gateway says whether a caller is a gateway: it is served whatever Serves says of its own namespace. nil means that
+	// nobody is.
+	Gateway func(Identity) bool
+	// GatewayAddress is host:port of the gateway's hand-over service, which every dispatcher is told; empty when there is
+	// none.
+	GatewayAddress string
 	// OnChange hears of a namespace whose dispatchers, or what they have taken, changed: coalesced, from one goroutine.
+	// The empty namespace means all of them: a gateway came or went.
 	OnChange func(namespace string)
 	Log      logr.Logger
 	// Registerer takes the metrics; nil leaves them out.
@@ -72,6 +79,9 @@ func (o *ServerOptions) complete() error {
 	}
 	if o.Serves == nil {
 		o.Serves = func(string) bool { return true }
+	}
+	if o.Gateway == nil {
+		o.Gateway = func(Identity) bool { return false }
 	}
 	if o.OnChange == nil {
 		o.OnChange = func(string) {}
@@ -173,10 +183,15 @@ func (s *Server) Serving(on bool) {
 	}
 }
 
-// Taken says how many dispatchers of a namespace are connected, and how many of them act on that revision.
+// Taken says how many dispatchers of a namespace are connected, and how many of them act on that revision. A gateway
+// counts in every namespace: it delivers there too, so a change has arrived everywhere only when it has arrived there,
+// and while it is connected no namespace is without a dispatcher.
 func (s *Server) Taken(namespace, uid, revision string) (connected, upToDate int) {
 	return s.sessions.count(namespace, uid, revision)
 }
+
+// Connected says whether the dispatcher in the pod has an open stream of endpoints or of reports.
+func (s *Server) Connected(podUID string) bool { return s.sessions.connected(podUID) }
 
 func (s *Server) currentTerm() context.Context {
 	s.mu.Lock()
@@ -203,7 +218,8 @@ func (s *Server) authenticate(srv any, stream grpc.ServerStream, _ *grpc.StreamS
 	if err != nil {
 		return err
 	}
-	if !s.o.Serves(identity.Namespace) {
+	gateway := s.o.Gateway(identity)
+	if !gateway && !s.o.Serves(identity.Namespace) {
 		return errNotServed
 	}
 	release, err := s.sessions.admit(identity.PodUID)
@@ -212,7 +228,7 @@ func (s *Server) authenticate(srv any, stream grpc.ServerStream, _ *grpc.StreamS
 	}
 	defer release()
 	ctx = context.WithValue(logr.NewContext(ctx, s.o.Log.WithValues("namespace", identity.Namespace, "pod", identity.Pod)),
-		identityKey{}, identity)
+		callerKey{}, caller{identity, gateway})
 	err = handler(srv, &authenticatedStream{ServerStream: stream, ctx: ctx})
 	if term.Err() != nil {
 		return errNotServing
@@ -253,11 +269,17 @@ func bearer(ctx context.Context) string {
 	return token
 }
 
-type identityKey struct{}
+type callerKey struct{}
 
-func identityOf(ctx context.Context) Identity {
-	identity, _ := ctx.Value(identityKey{}).(Identity)
-	return identity
+// caller is who opened a stream.
+type caller struct {
+	Identity
+	gateway bool
+}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
 }
 
 type authenticatedStream struct {

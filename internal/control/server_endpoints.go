@@ -25,17 +25,17 @@ type endpointsStream = grpc.BidiStreamingServer[controlpb.EndpointsRequest, cont
 // errHungUp: the dispatcher has ended its side.
 var errHungUp = errors.New("dispatcher hung up")
 
-// Endpoints serves one dispatcher: one view of its namespace at a time, the next after the last one was taken. So a slow
+// Endpoints serves one dispatcher: one view of its namespace, or of all when it is a gateway, at a time, the next after the last one was taken. So a slow
 // dispatcher gets fewer and larger changes, and its backlog here is one list that all streams share.
 func (s *Server) Endpoints(stream endpointsStream) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	log := logr.FromContextOrDiscard(ctx)
-	identity := identityOf(ctx)
+	from := callerOf(ctx)
 
 	t := &endpointsTalk{
 		server: s, stream: stream, requests: make(chan *controlpb.EndpointsRequest),
-		session: s.sessions.open(identity.Namespace),
+		session: s.sessions.open(from.viewed()), view: s.viewFor(from),
 	}
 	defer s.sessions.close(t.session)
 	s.metrics.streams.WithLabelValues(streamEndpoints).Inc()
@@ -47,7 +47,24 @@ func (s *Server) Endpoints(stream endpointsStream) error {
 		return ended(err)
 	}
 	log.V(1).Info("dispatcher connected", "queue", hello.GetQueueId(), "version", truncated(hello.GetVersion()))
-	return ended(t.run(ctx, identity.Namespace, hello.GetKnown()))
+	return ended(t.run(ctx, hello.GetKnown()))
+}
+
+// viewed is the namespace whose endpoints the caller gets; empty for all.
+func (c caller) viewed() string {
+	if c.gateway {
+		return ""
+	}
+	return c.Namespace
+}
+
+type view func() (list []*endpoint.Endpoint, complete bool, changed <-chan struct{})
+
+func (s *Server) viewFor(c caller) view {
+	if c.gateway {
+		return s.o.Registry.ViewAll
+	}
+	return func() ([]*endpoint.Endpoint, bool, <-chan struct{}) { return s.o.Registry.View(c.Namespace) }
 }
 
 // ended turns the end of a talk into what the call answers.
@@ -65,6 +82,7 @@ type endpointsTalk struct {
 	server   *Server
 	stream   endpointsStream
 	session  *session
+	view     view
 	requests chan *controlpb.EndpointsRequest
 	sequence uint64
 }
@@ -101,11 +119,11 @@ func (t *endpointsTalk) hello(ctx context.Context) (*controlpb.Hello, error) {
 	}
 }
 
-func (t *endpointsTalk) run(ctx context.Context, namespace string, known map[string]string) error {
+func (t *endpointsTalk) run(ctx context.Context, known map[string]string) error {
 	var taken []*endpoint.Endpoint
 	haveList := false
 	for {
-		list, complete, changed := t.server.o.Registry.View(namespace)
+		list, complete, changed := t.view()
 		if complete {
 			d := between(taken, list)
 			if !haveList {
@@ -131,7 +149,7 @@ func (t *endpointsTalk) sendAndWait(ctx context.Context, d difference, haveList 
 	}
 	for _, response := range d.chunks(t.server.o.MaxChunkBytes, haveList) {
 		t.sequence++
-		response.Sequence = t.sequence
+		response.Sequence, response.Gateway = t.sequence, t.server.o.GatewayAddress
 		if err := t.stream.Send(response); err != nil {
 			return err
 		}

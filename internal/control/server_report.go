@@ -35,7 +35,7 @@ func (s *Server) Report(stream reportStream) error {
 	defer s.metrics.streams.WithLabelValues(streamReport).Dec()
 
 	t := &reportTalk{
-		server: s, stream: stream, namespace: identityOf(ctx).Namespace,
+		server: s, stream: stream, caller: callerOf(ctx),
 		room: make(chan struct{}, maxUnanswered), wake: make(chan struct{}, 1),
 	}
 	received := make(chan error, 1)
@@ -44,10 +44,10 @@ func (s *Server) Report(stream reportStream) error {
 }
 
 type reportTalk struct {
-	server    *Server
-	stream    reportStream
-	namespace string
-	queueID   string
+	server *Server
+	stream reportStream
+	caller caller
+	source delivery.Source // once the first request has come
 	// room holds an element for each record that is with the sink or whose answer was not sent.
 	room chan struct{}
 	wake chan struct{}
@@ -66,11 +66,12 @@ func (t *reportTalk) receive(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if t.queueID == "" {
+		if t.source.QueueID == "" {
 			if !validID(m.GetQueueId()) {
 				return status.Error(codes.InvalidArgument, "the first request must name a queue id")
 			}
-			t.queueID = m.GetQueueId()
+			t.source = delivery.Source{Namespace: t.caller.Namespace, Pod: t.caller.Pod, PodUID: t.caller.PodUID,
+				QueueID: m.GetQueueId(), Persistent: m.GetPersistent()}
 		}
 		if err := t.offer(ctx, m.GetRecords()); err != nil {
 			return err
@@ -81,6 +82,18 @@ func (t *reportTalk) receive(ctx context.Context) error {
 	}
 }
 
+// namespaceOf is the namespace that a report is about: the one that a gateway names, and the token's for everybody else,
+// whatever they name. Empty when a gateway names one that there is no record to be made in.
+func (t *reportTalk) namespaceOf(named string) string {
+	switch {
+	case !t.caller.gateway:
+		return t.caller.Namespace
+	case validNamespace(named) && t.server.o.Serves(named):
+		return named
+	}
+	return ""
+}
+
 func (t *reportTalk) offer(ctx context.Context, records []*controlpb.Record) error {
 	for _, m := range records {
 		select {
@@ -89,12 +102,13 @@ func (t *reportTalk) offer(ctx context.Context, records []*controlpb.Record) err
 			return ctx.Err()
 		}
 		seq := m.GetSeq()
-		r, err := recordFromProto(t.namespace, m)
+		r, err := recordFromProto(t.namespaceOf(m.GetNamespace()), m)
 		if err != nil {
 			// It would not be valid the next time either, so the dispatcher must not send it for ever.
 			t.settle(seq, resultInvalid)
 			continue
 		}
+		r.QueueID = t.source.QueueID
 		var once sync.Once
 		done := func(recorded bool) {
 			once.Do(func() {
@@ -105,7 +119,7 @@ func (t *reportTalk) offer(ctx context.Context, records []*controlpb.Record) err
 				t.settle(seq, resultLeftOut)
 			})
 		}
-		if err := t.server.o.Sink.Offer(ctx, t.namespace, r, done); err != nil {
+		if err := t.server.o.Sink.Offer(ctx, t.source, r, done); err != nil {
 			return unavailable(err)
 		}
 	}
@@ -119,7 +133,7 @@ func (t *reportTalk) count(ctx context.Context, m *controlpb.ReportRequest) erro
 	}
 	all := make([]delivery.Counters, 0, len(m.GetCounters()))
 	for _, c := range m.GetCounters() {
-		counters, err := countersFromProto(t.namespace, c)
+		counters, err := countersFromProto(t.namespaceOf(c.GetNamespace()), c)
 		if err != nil {
 			t.server.metrics.records.WithLabelValues(resultInvalid).Inc()
 			continue
@@ -136,7 +150,7 @@ func (t *reportTalk) count(ctx context.Context, m *controlpb.ReportRequest) erro
 		done()
 		return nil
 	}
-	if err := t.server.o.Sink.Count(ctx, t.namespace, t.queueID, all, done); err != nil {
+	if err := t.server.o.Sink.Count(ctx, t.source, all, done); err != nil {
 		return unavailable(err)
 	}
 	return nil

@@ -6,6 +6,8 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +22,9 @@ const (
 )
 
 var errTooManyStreams = errors.New("too many streams")
+
+// everywhere is the namespace of a gateway's session, and in what changed it means all namespaces.
+const everywhere = ""
 
 // session is one Endpoints stream.
 type session struct {
@@ -67,6 +72,13 @@ func (s *sessions) admit(podUID string) (release func(), err error) {
 	}), nil
 }
 
+// connected says whether a pod has a stream.
+func (s *sessions) connected(podUID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byPod[podUID] > 0
+}
+
 func (s *sessions) open(namespace string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,30 +104,52 @@ func (s *sessions) close(n *session) {
 func (s *sessions) took(n *session, list []*endpoint.Endpoint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, namespace := range touched(n, list) {
+		s.notice(namespace)
+	}
 	n.taken, n.has = list, true
-	s.notice(n.namespace)
 }
 
-// count says how many sessions a namespace has, and how many of them have taken that revision. Sessions that took the
-// same view share its list, so a list is searched once and not once per session.
+// touched are the namespaces that a session's new list is news for. The first list of a gateway is for all of them.
+func touched(n *session, list []*endpoint.Endpoint) []string {
+	if n.namespace != everywhere || !n.has {
+		return []string{n.namespace}
+	}
+	return between(n.taken, list).namespaces
+}
+
+// count says how many sessions a namespace has, gateways included, and how many of them have taken that revision.
+// Sessions that took the same view share its list, so a list is searched once and not once per session.
 func (s *sessions) count(namespace, uid, revision string) (connected, upToDate int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := map[**endpoint.Endpoint]bool{}
-	for n := range s.byNamespace[namespace] {
-		connected++
-		if !n.has || len(n.taken) == 0 {
-			continue
-		}
-		list := &n.taken[0]
-		if _, known := found[list]; !known {
-			found[list] = holds(n.taken, uid, revision)
-		}
-		if found[list] {
-			upToDate++
+	for _, all := range []map[*session]struct{}{s.byNamespace[namespace], s.byNamespace[everywhere]} {
+		for n := range all {
+			connected++
+			if !n.has || len(n.taken) == 0 {
+				continue
+			}
+			list := &n.taken[0]
+			if _, known := found[list]; !known {
+				found[list] = holds(within(namespace, n.taken), uid, revision)
+			}
+			if found[list] {
+				upToDate++
+			}
 		}
 	}
 	return connected, upToDate
+}
+
+// within is the part of a list, which is ordered by namespace, that is of one.
+func within(namespace string, list []*endpoint.Endpoint) []*endpoint.Endpoint {
+	begin, _ := slices.BinarySearchFunc(list, namespace, func(p *endpoint.Endpoint, n string) int { return strings.Compare(p.Namespace, n) })
+	part := list[begin:]
+	if end := slices.IndexFunc(part, func(p *endpoint.Endpoint) bool { return p.Namespace != namespace }); end >= 0 {
+		part = part[:end]
+	}
+	return part
 }
 
 func holds(list []*endpoint.Endpoint, uid, revision string) bool {

@@ -53,17 +53,16 @@ type fakeSink struct {
 	counters map[string][]delivery.Counters // by namespace/queue
 	answer   func(r delivery.Record, done func(bool))
 	refuse   bool
+	source   delivery.Source // of the latest report
 }
 
-func (s *fakeSink) Offer(_ context.Context, namespace string, r delivery.Record, done func(bool)) error {
+func (s *fakeSink) Offer(_ context.Context, from delivery.Source, r delivery.Record, done func(bool)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refuse {
 		return errors.New("full of secret things")
 	}
-	if r.Ref.Namespace != namespace {
-		panic("namespaces differ")
-	}
+	s.source = from
 	s.records = append(s.records, r)
 	if s.answer != nil {
 		s.answer(r, done)
@@ -73,10 +72,11 @@ func (s *fakeSink) Offer(_ context.Context, namespace string, r delivery.Record,
 	return nil
 }
 
-func (s *fakeSink) Count(_ context.Context, namespace, queueID string, counters []delivery.Counters, done func()) error {
+func (s *fakeSink) Count(_ context.Context, from delivery.Source, counters []delivery.Counters, done func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counters[namespace+"/"+queueID] = counters
+	s.source = from
+	s.counters[from.Namespace+"/"+from.QueueID] = counters
 	done()
 	return nil
 }
@@ -158,6 +158,7 @@ type dispatcher struct {
 	inForce map[string]*endpoint.Endpoint
 	applied int
 	fail    error
+	gateway []string // what OnGateway was told
 }
 
 func (s *stand) dispatcher(namespace, pod string, known ...*endpoint.Endpoint) *dispatcher {
@@ -170,7 +171,7 @@ func (s *stand) dispatcher(namespace, pod string, known ...*endpoint.Endpoint) *
 	d.client, err = NewClient(ClientOptions{
 		Address: s.address, CAFile: s.caFile, TokenFile: writeFile(s.t, "token", "a."+namespace+"."+pod+"\n"),
 		QueueID: "queue-" + pod, Version: "test", Registerer: prometheus.NewRegistry(),
-		Known: d.list, Apply: d.apply, Log: s.log,
+		Known: d.list, Apply: d.apply, OnGateway: d.hearGateway, Log: s.log,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -201,6 +202,18 @@ func (d *dispatcher) apply(list []*endpoint.Endpoint) error {
 		d.inForce[p.Name] = p
 	}
 	return d.fail
+}
+
+func (d *dispatcher) hearGateway(address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gateway = append(d.gateway, address)
+}
+
+func (d *dispatcher) heard() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.gateway)
 }
 
 func (d *dispatcher) connected() bool { return d.client.connected.Load() }

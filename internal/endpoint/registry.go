@@ -4,6 +4,7 @@
 package endpoint
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,8 @@ type Registry struct {
 	mu         sync.RWMutex
 	namespaces map[string]*namespaceEntry
 	complete   bool
+	// all is the view of everything: its byName is not used, since its list is joined from those of the namespaces.
+	all namespaceEntry
 }
 
 type namespaceEntry struct {
@@ -28,7 +31,9 @@ type namespaceEntry struct {
 }
 
 // NewRegistry returns an empty registry, which is not complete.
-func NewRegistry() *Registry { return &Registry{namespaces: map[string]*namespaceEntry{}} }
+func NewRegistry() *Registry {
+	return &Registry{namespaces: map[string]*namespaceEntry{}, all: namespaceEntry{changed: make(chan struct{})}}
+}
 
 // Set puts p in place of what was known under its name. p must not change afterwards. An endpoint with the UID and the
 // revision of the known one changes nothing.
@@ -40,7 +45,7 @@ func (r *Registry) Set(p *Endpoint) {
 		return
 	}
 	n.byName[p.Name] = p
-	n.touch()
+	r.touch(n)
 }
 
 // Remove forgets the endpoint of that name.
@@ -52,7 +57,7 @@ func (r *Registry) Remove(ref Ref) {
 		return
 	}
 	delete(n.byName, ref.Name)
-	n.touch()
+	r.touch(n)
 }
 
 // Complete says that every object that exists was resolved once. Before it, a missing endpoint means nothing: after a
@@ -67,6 +72,7 @@ func (r *Registry) Complete() {
 	for _, n := range r.namespaces {
 		n.touch()
 	}
+	r.all.touch()
 }
 
 // View returns the endpoints of a namespace ordered by name, whether the registry is complete, and a channel that is
@@ -84,6 +90,41 @@ func (r *Registry) View(namespace string) (list []*Endpoint, complete bool, chan
 	n := r.entry(namespace)
 	n.refresh()
 	return n.list, r.complete, n.changed
+}
+
+// ViewAll is View of all namespaces at once, ordered by namespace and name: what a gateway serves. One list is shared by
+// all of them. A change sorts the namespace that it is of and copies pointers for the rest.
+func (r *Registry) ViewAll() (list []*Endpoint, complete bool, changed <-chan struct{}) {
+	r.mu.RLock()
+	if !r.all.stale {
+		defer r.mu.RUnlock()
+		return r.all.list, r.complete, r.all.changed
+	}
+	r.mu.RUnlock()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all.stale {
+		r.all.list, r.all.stale = r.join(), false
+	}
+	return r.all.list, r.complete, r.all.changed
+}
+
+// join needs the lock.
+func (r *Registry) join() []*Endpoint {
+	var all []*Endpoint
+	for _, namespace := range slices.Sorted(maps.Keys(r.namespaces)) {
+		n := r.namespaces[namespace]
+		n.refresh()
+		all = append(all, n.list...)
+	}
+	return all
+}
+
+// touch needs the lock.
+func (r *Registry) touch(n *namespaceEntry) {
+	n.touch()
+	r.all.touch()
 }
 
 func (r *Registry) entry(namespace string) *namespaceEntry {

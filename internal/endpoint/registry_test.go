@@ -96,6 +96,43 @@ func TestRegistryListIsSharedUntilItChanges(t *testing.T) {
 	}
 }
 
+func TestRegistryViewAll(t *testing.T) {
+	refs := func(list []*Endpoint) (all []string) {
+		for _, p := range list {
+			all = append(all, p.Namespace+"/"+p.Name)
+		}
+		return all
+	}
+	r := NewRegistry()
+	empty, complete, first := r.ViewAll()
+	if len(empty) != 0 || complete {
+		t.Errorf("an empty registry shows %v, complete %v", refs(empty), complete)
+	}
+	r.Set(named("b", "one", "3", "x"))
+	r.Set(named("a", "two", "2", "x"))
+	r.Set(named("a", "one", "1", "x"))
+	if !isClosed(first) {
+		t.Error("a new endpoint was not told")
+	}
+	before, _, changed := r.ViewAll()
+	if want := []string{"a/one", "a/two", "b/one"}; !slices.Equal(refs(before), want) {
+		t.Errorf("all are %v, want %v", refs(before), want)
+	}
+	again, _, _ := r.ViewAll()
+	if &before[0] != &again[0] || isClosed(changed) {
+		t.Error("a second view made a second list, or nothing was told as a change")
+	}
+	r.Remove(Ref{Namespace: "a", Name: "two"})
+	r.Complete()
+	after, complete, _ := r.ViewAll()
+	if want := []string{"a/one", "b/one"}; !slices.Equal(refs(after), want) || !complete || !isClosed(changed) {
+		t.Errorf("all are %v, complete %v", refs(after), complete)
+	}
+	if before[2] != after[1] || len(before) != 3 {
+		t.Error("a list that was handed out has changed, or what did not change is another object")
+	}
+}
+
 func TestRegistryManyReaders(t *testing.T) {
 	r := NewRegistry()
 	var wait sync.WaitGroup

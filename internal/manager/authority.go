@@ -6,8 +6,10 @@ package manager
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -27,15 +29,19 @@ const (
 	caKnown     = caLife / 12    // how long a successor is in the bundle before it signs, but for the last days
 	caLast      = 7 * 24 * time.Hour
 	servingLife = 30 * 24 * time.Hour
-	caRefresh   = time.Hour
+	caRefresh   = time.Minute // how long a Secret that somebody deleted or changed goes unnoticed
 )
 
-// The entries of the Secret that keeps the CA.
+// The entries of the Secret that keeps the CA, and beside it a key that has nothing to do with it but has to last longer
+// than any process: the one that makes the hashes in the endpoints' status.
 const (
 	entryCert, entryKey         = "ca.crt", "ca.key"
 	entryNextCert, entryNextKey = "next-ca.crt", "next-ca.key"
 	entryPreviousCert           = "previous-ca.crt"
+	entryHashKey                = "hash.key"
 )
+
+const hashKeyBytes = 32
 
 // authority is the CA of the control service. It is kept in a Secret of the manager's namespace, made by whoever comes
 // first, and rotated with an overlap.
@@ -47,6 +53,7 @@ type authority struct {
 
 	mu      sync.Mutex
 	bundle  []byte
+	hashKey []byte
 	signer  pair
 	serving *tls.Certificate
 	renewAt time.Time
@@ -65,14 +72,15 @@ func (a *authority) Start(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			if err := a.Refresh(ctx); err != nil {
-				// The certificate in use stays good for weeks; the next hour tries again.
+				// The certificate in use stays good for weeks; the next minute tries again.
 				logr.FromContextOrDiscard(ctx).Error(err, "refresh of the control service's CA failed")
 			}
 		}
 	}
 }
 
-// Refresh reads the Secret, makes or rotates the CA when it is due, and takes it into use.
+// Refresh reads the Secret, makes or rotates the CA when it is due, sees to it that the hash key is there, and takes both
+// into use.
 func (a *authority) Refresh(ctx context.Context) error {
 	secret := &corev1.Secret{}
 	err := a.client.Get(ctx, a.key, secret)
@@ -84,8 +92,10 @@ func (a *authority) Refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rotate the control service's CA: %w", err)
 	}
-	if changed {
-		secret.Data = data
+	stored := secret.Data[entryHashKey]
+	if key := lastingHashKey(stored, a.HashKey()); changed || !bytes.Equal(key, stored) {
+		secret.Data = maps.Clone(data)
+		secret.Data[entryHashKey] = key
 		if err := a.store(ctx, secret, missing); err != nil {
 			return err
 		}
@@ -123,7 +133,17 @@ func (a *authority) use(data map[string][]byte) error {
 		a.serving = nil
 	}
 	a.signer, a.bundle = signer, bundle(data)
+	if key := data[entryHashKey]; len(key) >= hashKeyBytes {
+		a.hashKey = key // otherwise a replica of an older version was first, and the next refresh puts it back
+	}
 	return nil
+}
+
+// HashKey makes the hashes in the endpoints' status. Reconcilers go on with the one of their start.
+func (a *authority) HashKey() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hashKey
 }
 
 // CABundle is what dispatchers are to trust, in PEM form.
@@ -171,6 +191,21 @@ func rotate(data map[string][]byte, now time.Time) (map[string][]byte, bool, err
 	}
 	return map[string][]byte{entryCert: current.certPEM, entryKey: current.keyPEM,
 		entryNextCert: fresh.certPEM, entryNextKey: fresh.keyPEM}, true, nil
+}
+
+// lastingHashKey is the pure decision about the hash key, which stays whatever becomes of the CA: the stored one, or else
+// the one in use, so that a Secret which was deleted gets it back from a replica that runs. It makes a new one when there
+// is neither, at a start without the Secret; then every endpoint is tested once more: see controllers.Options.HashKey.
+func lastingHashKey(stored, used []byte) []byte {
+	switch {
+	case len(stored) >= hashKeyBytes:
+		return stored
+	case len(used) >= hashKeyBytes:
+		return used
+	}
+	key := make([]byte, hashKeyBytes)
+	_, _ = rand.Read(key) // never fails: see crypto/rand
+	return key
 }
 
 func readValid(certPEM, keyPEM []byte, now time.Time) (pair, bool) {

@@ -229,6 +229,9 @@ func TestReplicasThatStartAtOnceShareOneCA(t *testing.T) {
 		if err := trusts(all[0].CABundle(), certificate, now); err != nil || a.NeedLeaderElection() {
 			t.Errorf("replica's certificate: %v", err)
 		}
+		if !bytes.Equal(a.HashKey(), all[0].HashKey()) {
+			t.Error("a replica has a hash key of its own")
+		}
 	}
 }
 
@@ -277,4 +280,76 @@ func TestTheServingCertificateIsRenewedAndFollowsTheCA(t *testing.T) {
 		t.Fatal(err)
 	}
 	refresh()
+}
+
+func TestTheHashKeyOutlivesTheCA(t *testing.T) {
+	now := epoch
+	c := newClient(interceptor.Funcs{})
+	a := replica(c, &now)
+	stored := func() *corev1.Secret {
+		t.Helper()
+		secret := &corev1.Secret{}
+		if err := a.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Get(t.Context(), a.key, secret); err != nil {
+			t.Fatal(err)
+		}
+		return secret
+	}
+	secret := stored()
+	first := secret.Data[entryHashKey]
+	if len(first) != hashKeyBytes {
+		t.Fatalf("entries %s, a hash key of %d bytes", entries(secret.Data), len(first))
+	}
+	kept := func(when string) {
+		t.Helper()
+		if secret = stored(); !bytes.Equal(secret.Data[entryHashKey], first) || !bytes.Equal(a.HashKey(), first) {
+			t.Errorf("%s: there is another hash key", when)
+		}
+	}
+	for _, age := range []time.Duration{day, caSucceeds, caPromoted, 3 * caLife} {
+		now = epoch.Add(age)
+		kept("after " + age.String())
+	}
+	if err := c.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	kept("the Secret was deleted")
+	delete(secret.Data, entryHashKey)
+	if err := c.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	kept("the entry was deleted")
+	a = replica(c, &now)
+	kept("in another process")
+	maps.DeleteFunc(secret.Data, func(entry string, _ []byte) bool { return entry != entryHashKey })
+	if err := c.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	a = replica(c, &now)
+	kept("a new CA was ordered")
+}
+
+func TestLastingHashKey(t *testing.T) {
+	one, other := bytes.Repeat([]byte{1}, hashKeyBytes), bytes.Repeat([]byte{2}, hashKeyBytes)
+	for name, tc := range map[string]struct {
+		stored, used, want []byte // nil for a new one
+	}{
+		"the stored one":                 {one, nil, one},
+		"the stored one goes first":      {one, other, one},
+		"the one in use":                 {nil, other, other},
+		"a stored one that is too short": {one[:hashKeyBytes-1], other, other},
+		"none":                           {nil, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := lastingHashKey(tc.stored, tc.used)
+			if len(got) < hashKeyBytes || tc.want != nil && !bytes.Equal(got, tc.want) {
+				t.Errorf("got %x", got)
+			}
+			if tc.want == nil && bytes.Equal(got, lastingHashKey(tc.stored, tc.used)) {
+				t.Error("the same key twice")
+			}
+		})
+	}
 }

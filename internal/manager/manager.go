@@ -42,7 +42,7 @@ import (
 // +kubebuilder:rbac:groups=webhooks.gary.club,resources=deliveryattempts/status,verbs=update
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=webhook-system,verbs=get;create;update;patch
 // +kubebuilder:rbac:groups="",resources=secrets,namespace=webhook-system,verbs=get;create;update
-// +kubebuilder:rbac:groups="",resources=configmaps,namespace=webhook-system,verbs=get;list;create;update
+// +kubebuilder:rbac:groups="",resources=configmaps,namespace=webhook-system,verbs=get;list;create;update;delete
 // +kubebuilder:rbac:groups="",resources=events,namespace=webhook-system,verbs=create;patch
 
 // changedBacklog bounds the endpoints that wait to be looked at again because of news from outside the API server.
@@ -66,7 +66,7 @@ type assembly struct {
 // Run runs the operator until ctx ends.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
 	a := &assembly{options: o, registry: endpoint.NewRegistry(), changed: make(chan event.GenericEvent, changedBacklog)}
-	for _, step := range []func(context.Context, *rest.Config) error{a.base, a.authority, a.records, a.control, a.controllers} {
+	for _, step := range []func(context.Context, *rest.Config) error{a.base, a.authority, a.records, a.control, a.gateway, a.losses, a.controllers, a.injection} {
 		if err := step(ctx, config); err != nil {
 			return err
 		}
@@ -90,8 +90,12 @@ func (a *assembly) base(_ context.Context, config *rest.Config) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
+	webhooks, err := a.webhookServer()
+	if err != nil {
+		return err
+	}
 	a.mgr, err = ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme, Cache: controllers.CacheOptions(o.Namespaces),
+		Scheme: scheme, Cache: a.cacheOptions(), WebhookServer: webhooks,
 		Metrics: metricsserver.Options{BindAddress: o.MetricsListen}, HealthProbeBindAddress: o.HealthListen,
 		LeaderElection: o.LeaderElect, LeaderElectionID: "webhook-operator", LeaderElectionNamespace: o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
@@ -122,18 +126,13 @@ func (a *assembly) control(ctx context.Context, config *rest.Config) error {
 		return err
 	}
 	a.server, err = control.NewServer(control.ServerOptions{Registry: a.registry, Sink: sink{a.recorder, a.ledger},
+		Gateway: a.options.isGateway, GatewayAddress: a.options.GatewayAddress,
 		Authenticator: control.NewTokenReviewer(reviews.TokenReviews(), time.Now), GetCertificate: a.ca.GetCertificate,
 		Serves: a.options.serves, OnChange: a.namespaceChanged, Log: logr.FromContextOrDiscard(ctx).WithName("control"), Registerer: metrics.Registry})
 	if err != nil {
 		return err
 	}
 	return errors.Join(a.mgr.Add(everywhere{a.serve}), a.mgr.Add(leading{a.lead}))
-}
-
-// sink is what the control service hands reports to.
-type sink struct {
-	*record.Recorder
-	*record.Ledger
 }
 
 // serve listens on every replica; all but the leader answer that they are not it.
@@ -164,18 +163,25 @@ func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
 	reconciler := &controllers.WebhookEndpointReconciler{
 		Client: a.mgr.GetClient(), Live: a.mgr.GetAPIReader(), Events: a.mgr.GetEventRecorder("webhook-operator"),
 		Options: controllers.Options{Registry: barrier, Dispatchers: a.server, Counters: counters{a.ledger}, Recorder: a.recorder,
-			Prober: prober, Now: time.Now, WriteContext: statusShare,
+			Prober: prober, HashKey: a.ca.HashKey(), Now: time.Now, WriteContext: statusShare,
 			StatusWrites: a.options.statusPace(healthPart), CounterWrites: a.options.statusPace(counterPart), Changed: source.Channel(a.changed, &handler.EnqueueRequestForObject{})},
 	}
 	open := func(ctx context.Context) error { return barrier.Open(ctx, a.mgr.GetClient()) }
 	//nolint:contextcheck // an index is registered; nothing is asked
 	return errors.Join(a.mgr.Add(leading{prober.Start}), a.mgr.Add(leading{open}), reconciler.SetupWithManager(a.mgr),
-		(&controllers.CAPublisher{Client: a.mgr.GetClient(), Bundle: a.ca.CABundle}).SetupWithManager(a.mgr))
+		(&controllers.CAPublisher{Client: a.mgr.GetClient(), Bundle: a.ca.CABundle}).SetupWithManager(a.mgr),
+		(&controllers.PodReconciler{Client: a.mgr.GetClient(), Events: a.mgr.GetEventRecorder("webhook-operator"), Connections: a.server,
+			Version: version.String()}).SetupWithManager(a.mgr))
 }
 
-// namespaceChanged asks for a look at the endpoints whose dispatchers came, went or took something.
+// namespaceChanged asks for a look at the endpoints whose dispatchers came, went or took something; those of all
+// namespaces when it is empty.
 func (a *assembly) namespaceChanged(namespace string) {
-	list, _, _ := a.registry.View(namespace)
+	view := a.registry.ViewAll
+	if namespace != "" {
+		view = func() ([]*endpoint.Endpoint, bool, <-chan struct{}) { return a.registry.View(namespace) }
+	}
+	list, _, _ := view()
 	for _, p := range list {
 		a.endpointChanged(p.Ref)
 	}

@@ -39,12 +39,19 @@ type Options struct {
 	EgressProxy string
 	// WriteBudget bounds the writes to the API server, per second.
 	WriteBudget float64
+	// GatewayAddress is host:port of the gateway's hand-over service, which dispatchers are told; empty without a gateway.
+	GatewayAddress string
+	// GatewayServiceAccount is the one, in Namespace, that gateways are known by; GatewayHosts are further names in their
+	// certificate.
+	GatewayServiceAccount string
+	GatewayHosts          []string
+	InjectOptions
 }
 
 // DefaultOptions are the defaults of the flags.
 func DefaultOptions() Options {
 	return Options{Namespace: "webhook-system", ControlListen: ":9443", MetricsListen: ":8080", HealthListen: ":8081",
-		LeaderElect: true, WriteBudget: 50}
+		LeaderElect: true, WriteBudget: 50, GatewayServiceAccount: gatewayAccount, InjectOptions: defaultInjectOptions()}
 }
 
 // Validate names each setting that cannot work, and the rule.
@@ -65,11 +72,16 @@ func (o *Options) Validate() error {
 	if o.WriteBudget < 1 || o.WriteBudget > maxWriteBudget || math.IsNaN(o.WriteBudget) {
 		errs = append(errs, fmt.Errorf("--write-budget: must be 1 to %d per second", maxWriteBudget))
 	}
+	if o.GatewayAddress != "" {
+		if _, _, err := net.SplitHostPort(o.GatewayAddress); err != nil {
+			errs = append(errs, errors.New("--gateway-address: must be host:port, or empty without a gateway"))
+		}
+	}
 	out := o.egress()
 	if err := out.Validate(); err != nil {
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.InjectOptions.validate()...)...)
 }
 
 // egress are the settings of the way out.
@@ -77,10 +89,10 @@ func (o *Options) egress() egress.Options {
 	return egress.Options{Allow: o.EgressAllow, ProxyURL: o.EgressProxy, UserAgent: "webhook-operator/" + version.String()}
 }
 
-// hosts are the names in the control service's certificate.
+// hosts are the names in the certificate of the control service and of the injection.
 func (o *Options) hosts() []string {
-	service := "webhook-manager-control." + o.Namespace
-	return append([]string{service + ".svc", service + ".svc.cluster.local"}, o.ControlHosts...)
+	control := "webhook-manager-control." + o.Namespace + ".svc"
+	return append([]string{control, control + ".cluster.local", "webhook-manager-webhook." + o.Namespace + ".svc"}, o.ControlHosts...)
 }
 
 func (o *Options) serves(namespace string) bool {

@@ -35,6 +35,8 @@ func (a *assembly) records(context.Context, *rest.Config) error {
 // counters gives the reconciler the ledger's totals in its own type.
 type counters struct{ ledger *record.Ledger }
 
+func (c counters) Loaded() bool { return c.ledger.Loaded() }
+
 func (c counters) Totals(namespace, uid string) (controllers.Totals, bool) {
 	totals, known := c.ledger.Totals(namespace, uid)
 	return controllers.Totals(totals), known

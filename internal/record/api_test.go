@@ -392,7 +392,7 @@ func TestCountersSurviveARestartOfTheLedger(t *testing.T) {
 	}
 	countAndWait := func(l *Ledger, c delivery.Counters) {
 		done := make(chan struct{})
-		must(t, l.Count(t.Context(), testNamespace, "5ad13e0f-0a0b-4c3c-9f52-1d1f4d0c2b11", []delivery.Counters{c}, func() { close(done) }))
+		must(t, l.Count(t.Context(), sourceOf("5ad13e0f-0a0b-4c3c-9f52-1d1f4d0c2b11"), []delivery.Counters{c}, func() { close(done) }))
 		<-done
 	}
 	run(func(l *Ledger, changed <-chan endpoint.Ref) {
@@ -414,4 +414,71 @@ func TestCountersSurviveARestartOfTheLedger(t *testing.T) {
 		wantTotals(t, l, Totals{Succeeded: 10, Failed: 1})
 	})
 	run(func(l *Ledger, _ <-chan endpoint.Ref) { wantTotals(t, l, Totals{Succeeded: 10, Failed: 1}) })
+}
+
+func TestWhatALostQueueHeldIsFoundAndSaid(t *testing.T) {
+	k := newCluster(t, clusterOptions{})
+	p := k.endpoint("a", nil)
+	held, left, done := k.record(p, "evt_1", delivery.Retrying, 1), k.record(p, "evt_2", delivery.Retrying, 1), k.record(p, "evt_3", delivery.Delivered, 1)
+	for _, r := range []*delivery.Record{&held, &left, &done} {
+		r.QueueID = "q1"
+		k.offer(*r)
+	}
+	left.QueueID, left.Hops = "q2", 1
+	k.offer(left)
+	if o := k.stored(left); o.Status.QueueID != "q2" || o.Status.HandOvers != 1 {
+		t.Errorf("status is %+v", o.Status)
+	}
+	k.eventually(func() error {
+		open, known, err := k.recorder.Lose(t.Context(), k.namespace, "q1")
+		if o := k.stored(held); o.Status.Reason != v1alpha1.ReasonQueueLost || open > 0 || !known {
+			return fmt.Errorf("%d are open, known %v, error %w; the record is %q", open, known, err, o.Status.Outcome)
+		}
+		return nil
+	})
+	o := k.stored(held)
+	if o.Status.Outcome != v1alpha1.DeliveryFailed || len(o.Status.Attempts) != 1 || o.Status.QueueID != "q1" ||
+		o.Status.Conditions[0].Status != metav1.ConditionFalse || o.Status.Conditions[0].Reason != v1alpha1.ReasonQueueLost {
+		t.Errorf("status is %+v", o.Status)
+	}
+	if found := k.all(); found[v1alpha1.DeliveryRetrying] != 1 || found[v1alpha1.DeliveryDelivered] != 1 {
+		t.Errorf("records are %v", found)
+	}
+	late := k.record(p, "evt_1", delivery.Delivered, 2)
+	late.QueueID = "q1"
+	if k.offer(late); k.stored(late).Status.Outcome != v1alpha1.DeliveryDelivered {
+		t.Errorf("status is %+v", k.stored(late).Status)
+	}
+}
+
+func TestFoldedCountersAreInOneConfigMap(t *testing.T) {
+	c, err := plane()
+	must(t, err)
+	namespace := "n" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	must(t, c.Namespace(t.Context(), namespace))
+	direct, err := client.New(c.Config(), client.Options{})
+	must(t, err)
+	load := func() *Ledger {
+		l, err := NewLedger(LedgerOptions{Client: direct, Reader: direct, Namespace: namespace})
+		must(t, err)
+		must(t, l.Load(t.Context()))
+		return l
+	}
+	l := load()
+	for _, id := range []string{"q1", "q2"} {
+		must(t, l.Count(t.Context(), sourceOf(id), []delivery.Counters{counted(5, 1, 0)}, func() {}))
+		must(t, l.flush(t.Context(), bookKey{testNamespace, id}))
+	}
+	must(t, l.Fold(t.Context(), testNamespace, []string{"q1"}))
+	l = load() // the leader dies here
+	wantTotals(t, l, Totals{Succeeded: 10, Failed: 2})
+	must(t, l.Fold(t.Context(), testNamespace, []string{"q2"}))
+	must(t, l.DeleteFolded(t.Context(), 10))
+	wantTotals(t, l, Totals{Succeeded: 10, Failed: 2})
+	list := &corev1.ConfigMapList{}
+	must(t, direct.List(t.Context(), list, client.InNamespace(namespace), client.MatchingLabels{LabelLedger: "true"}))
+	if len(list.Items) != 1 || list.Items[0].Name != LedgerName(testNamespace, foldedQueue) {
+		t.Errorf("%d ConfigMaps are left", len(list.Items))
+	}
+	wantTotals(t, load(), Totals{Succeeded: 10, Failed: 2})
 }

@@ -21,6 +21,7 @@ type item struct {
 	uid      types.UID
 	endpoint string // the UID of its endpoint
 	name     string // of its endpoint
+	queue    string // its id
 	outcome  v1alpha1.DeliveryOutcome
 	created  time.Time
 	finished time.Time // zero while it is active
@@ -31,7 +32,7 @@ func (i *item) active() bool { return i.finished.IsZero() }
 func itemOf(o *v1alpha1.DeliveryAttempt) item {
 	i := item{
 		key: keyOf(o), uid: o.UID, endpoint: o.Labels[v1alpha1.LabelEndpoint], name: o.Spec.EndpointRef.Name,
-		outcome: o.Status.Outcome, created: o.CreationTimestamp.Time,
+		queue: o.Status.QueueID, outcome: o.Status.Outcome, created: o.CreationTimestamp.Time,
 	}
 	if i.outcome != v1alpha1.DeliveryDelivered && i.outcome != v1alpha1.DeliveryFailed {
 		return i

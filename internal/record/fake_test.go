@@ -5,6 +5,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -121,6 +122,22 @@ func (w *world) Update(_ context.Context, o client.Object, _ ...client.UpdateOpt
 	return w.write("update", o)
 }
 
+func (w *world) Delete(_ context.Context, o client.Object, _ ...client.DeleteOption) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refuse != nil {
+		if err := w.refuse("delete"); err != nil {
+			return err
+		}
+	}
+	if _, found := w.objects[w.id(o)]; !found {
+		return apierrors.NewNotFound(schema.GroupResource{}, o.GetName())
+	}
+	w.writes = append(w.writes, "delete "+o.GetName())
+	delete(w.objects, w.id(o))
+	return nil
+}
+
 func (w *world) Status() client.SubResourceWriter { return statusWriter{world: w} }
 
 type statusWriter struct {
@@ -130,6 +147,18 @@ type statusWriter struct {
 
 func (s statusWriter) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
 	return s.world.write("status", o)
+}
+
+// refusing has the verb fail from now on; none when it is empty.
+func (w *world) refusing(refused string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refuse = func(verb string) error {
+		if verb == refused {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
 }
 
 func (w *world) written() []string {

@@ -39,6 +39,10 @@ func (r *Retention) follow(ctx context.Context) (unfollow func(), err error) {
 		if err != nil {
 			return unfollow, fmt.Errorf("follow informer: %w", err)
 		}
+		if _, records := f.object.(*v1alpha1.DeliveryAttempt); records {
+			seen := registration.HasSynced
+			r.seen.Store(&seen)
+		}
 		undo = append(undo, func() { _ = informer.RemoveEventHandler(registration) }) // only fails when it is gone
 	}
 	return unfollow, nil

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,9 @@ import (
 
 // ErrNotLoaded is the answer before the ledger knows what the leader before had acknowledged.
 var ErrNotLoaded = errors.New("ledger is not loaded")
+
+// errFolding is the answer for a moment, to a queue that was taken for gone.
+var errFolding = errors.New("the queue's counters are being moved")
 
 const (
 	defaultInterval = 5 * time.Second
@@ -47,8 +51,9 @@ type LedgerOptions struct {
 	Metrics *Metrics
 }
 
-// Ledger keeps the counters of all queues, one ConfigMap each. Totals shows nothing that is not in the API server: the
-// next leader begins with at least what this one has shown, so that no status goes backwards.
+// Ledger keeps the counters of all queues, one ConfigMap each, and one for all queues of a namespace that are gone. Totals
+// shows nothing that is not in the API server: the next leader begins with at least what this one has shown, so that no
+// status goes backwards.
 type Ledger struct {
 	o       LedgerOptions
 	metrics *Metrics
@@ -62,6 +67,10 @@ type Ledger struct {
 	mu    sync.Mutex
 	books map[string]map[string]*book // by namespace and queue id
 	count int
+	// wide are the books with endpoints of other namespaces than their own: those of gateways.
+	wide map[*book]struct{}
+	// absent has the endpoints that do not exist (any more), and since when that is known.
+	absent map[string]time.Time
 }
 
 type bookKey struct{ namespace, queueID string }
@@ -74,10 +83,31 @@ type book struct {
 	// changed lies over flushing, what is being written now, and that over written.tallies.
 	changed, flushing map[string]tally
 	lost              bool
+	holder            holder
+	heard             time.Time
+	// folding: its counters are being added to those of its namespace. folded: they are there, and count no more here;
+	// what is left is to be deleted.
+	folding, folded bool
 	// dones are called once all changes so far are written.
 	dones []func()
 	due   bool // for writing
 	bytes int
+}
+
+// idle says that nothing of the book waits to be written.
+func (b *book) idle() bool {
+	return len(b.changed) == 0 && b.flushing == nil && !b.due && b.lost == b.written.lost && b.holder == b.written.holder
+}
+
+// pending is what the queue holds.
+func (b *book) pending() (sum int64) {
+	current := maps.Clone(b.written.tallies)
+	maps.Copy(current, b.flushing)
+	maps.Copy(current, b.changed)
+	for _, t := range current {
+		sum += t.pending
+	}
+	return sum
 }
 
 // current is the newest tally of the endpoint.
@@ -105,15 +135,19 @@ func NewLedger(o LedgerOptions) (*Ledger, error) {
 		o.Metrics = NewMetrics(nil)
 	}
 	return &Ledger{
-		o: o, metrics: o.Metrics, books: map[string]map[string]*book{}, stop: make(chan struct{}), ended: make(chan struct{}),
+		o: o, metrics: o.Metrics, books: map[string]map[string]*book{}, wide: map[*book]struct{}{}, stop: make(chan struct{}), ended: make(chan struct{}),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[bookKey](firstRetry, lastRetry)),
 	}, nil
 }
 
+// Loaded says whether Totals knows what the leader before had acknowledged.
+func (l *Ledger) Loaded() bool { return l.loaded.Load() }
+
 // Count takes the cumulative counters of a queue over. done is called once, after they are in the API server; not after
-// Stop. A queue belongs to the namespace that reports it: another one that uses its id has a book of its own.
-func (l *Ledger) Count(ctx context.Context, namespace, queueID string, all []delivery.Counters, done func()) error {
+// Stop. A queue belongs to the namespace of the pod that reports it: another one that uses its id has a book of its own.
+// Counters of other namespaces are a gateway's; that from is one is for the caller to know.
+func (l *Ledger) Count(ctx context.Context, from delivery.Source, all []delivery.Counters, done func()) error {
 	if !l.loaded.Load() {
 		return ErrNotLoaded
 	}
@@ -123,19 +157,25 @@ func (l *Ledger) Count(ctx context.Context, namespace, queueID string, all []del
 	default:
 	}
 	l.mu.Lock()
-	b := l.book(namespace, queueID)
-	if b == nil {
+	b, problem := l.book(from.Namespace, from.QueueID)
+	if problem != "" {
 		l.mu.Unlock()
-		l.tooLarge(ctx, namespace, queueID)
+		l.notKept(ctx, from, problem)
 		done() // or it would be reported for ever
 		return nil
 	}
+	if b.folding {
+		l.mu.Unlock()
+		return errFolding
+	}
 	b.lost = false // it lives after all; what it was said to have lost stays said
+	b.holder, b.heard = holderOf(from), now()
 	kept := true
 	for i := range all {
 		kept = b.report(&all[i]) && kept
 	}
-	if len(b.changed) == 0 && b.flushing == nil && !b.due && !b.written.lost {
+	l.noteWidth(b, b.changed)
+	if b.idle() {
 		l.mu.Unlock()
 		done()
 		return nil
@@ -145,12 +185,32 @@ func (l *Ledger) Count(ctx context.Context, namespace, queueID string, all []del
 		return fmt.Errorf("more than %d reports of a queue wait for the ledger", maxDones)
 	}
 	b.dones = append(b.dones, done)
-	l.schedule(b, bookKey{namespace, queueID})
+	l.schedule(b, bookKey{from.Namespace, from.QueueID})
 	l.mu.Unlock()
 	if !kept {
-		l.tooLarge(ctx, namespace, queueID)
+		l.notKept(ctx, from, ledgerTooLarge)
 	}
 	return nil
+}
+
+func holderOf(from delivery.Source) holder {
+	if max(len(from.Pod), len(from.PodUID)) > maxText {
+		return holder{persistent: from.Persistent}
+	}
+	return holder{pod: from.Pod, podUID: from.PodUID, persistent: from.Persistent}
+}
+
+// now is as exact as pages are.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// noteWidth needs the lock.
+func (l *Ledger) noteWidth(b *book, tallies map[string]tally) {
+	for _, t := range tallies {
+		if t.namespace != "" {
+			l.wide[b] = struct{}{}
+			return
+		}
+	}
 }
 
 // report notes counters. It says whether there was room.
@@ -158,11 +218,14 @@ func (b *book) report(c *delivery.Counters) bool {
 	before, known := b.current(c.UID)
 	reported := tallyOf(c)
 	reported.lost = before.lost
+	if reported.namespace = c.Ref.Namespace; reported.namespace == b.written.namespace {
+		reported.namespace = ""
+	}
 	t := before.after(reported)
 	if known && t.equal(before) {
 		return true
 	}
-	if max(len(c.UID), len(t.name), len(t.gone)) > maxText || !known && b.bytes+t.size(c.UID) > maxPageBytes {
+	if max(len(c.UID), len(t.name), len(t.namespace), len(t.gone)) > maxText || !known && b.bytes+t.size(c.UID) > maxPageBytes {
 		return false
 	}
 	b.bytes += t.size(c.UID)
@@ -173,55 +236,69 @@ func (b *book) report(c *delivery.Counters) bool {
 	return true
 }
 
-// Lose says that the queue's disk is gone: what was pending there is lost. Saying it again changes nothing. It returns
-// false when the queue is not known.
-func (l *Ledger) Lose(namespace, queueID string) bool {
+// Lose says that the queue's disk is gone: what was pending there is lost, and returned. Saying it again changes nothing.
+// known is false when the queue is not.
+func (l *Ledger) Lose(namespace, queueID string) (lost int64, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.books[namespace][queueID]
-	if b == nil {
-		return false
+	if b == nil || b.folding || b.folded {
+		return 0, false
 	}
 	if b.lost {
-		return true
+		return 0, true
 	}
-	b.lost = true
+	b.lost, b.heard = true, now()
 	for _, all := range []map[string]tally{b.written.tallies, b.flushing, b.changed} {
 		for uid := range all {
 			if t, _ := b.current(uid); t.pending > 0 {
+				lost += t.pending
 				t.lost, t.pending = t.lost+t.pending, 0
 				b.changed[uid] = t
 			}
 		}
 	}
 	l.schedule(b, bookKey{namespace, queueID})
-	return true
+	return lost, true
 }
 
-// Totals sums an endpoint's written figures over the queues of its namespace. It returns false when there are none.
+// Totals sums an endpoint's written figures over the queues of its namespace and those of gateways. It returns false when
+// there are none.
 func (l *Ledger) Totals(namespace, uid string) (totals Totals, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, b := range l.books[namespace] {
-		if t, counted := b.written.tallies[uid]; counted {
+	add := func(b *book) {
+		t, counted := b.written.tallies[uid]
+		if counted && !b.folded && t.in(b.written.namespace) == namespace {
 			totals.add(t)
 			known = true
+		}
+	}
+	for _, b := range l.books[namespace] {
+		add(b)
+	}
+	for b := range l.wide {
+		if b.written.namespace != namespace {
+			add(b)
 		}
 	}
 	return totals, known
 }
 
-// book finds or opens a queue's book; nil when there are too many. Under the lock.
-func (l *Ledger) book(namespace, queueID string) *book {
+// book finds or opens a queue's book; otherwise it says why there is none. Under the lock.
+func (l *Ledger) book(namespace, queueID string) (b *book, problem string) {
+	if queueID == foldedQueue || l.isFolded(namespace, queueID) {
+		return nil, ledgerFolded
+	}
 	if b := l.books[namespace][queueID]; b != nil {
-		return b
+		return b, ""
 	}
 	if l.count >= maxQueues || len(namespace) > maxText || len(queueID) > maxText {
-		return nil
+		return nil, ledgerTooLarge
 	}
-	b := &book{written: page{namespace: namespace, queueID: queueID, tallies: map[string]tally{}}}
+	b = &book{written: page{namespace: namespace, queueID: queueID, tallies: map[string]tally{}}}
 	l.open(b)
-	return b
+	return b, ""
 }
 
 func (l *Ledger) open(b *book) {
@@ -232,6 +309,21 @@ func (l *Ledger) open(b *book) {
 	}
 	l.books[namespace][b.written.queueID] = b
 	l.count++
+	l.noteWidth(b, b.written.tallies)
+	l.metrics.ledgerQueues.Set(float64(l.count))
+}
+
+// close is the opposite of open.
+func (l *Ledger) close(b *book) {
+	of := l.books[b.written.namespace]
+	if of[b.written.queueID] != b {
+		return
+	}
+	if delete(of, b.written.queueID); len(of) == 0 {
+		delete(l.books, b.written.namespace)
+	}
+	delete(l.wide, b)
+	l.count--
 	l.metrics.ledgerQueues.Set(float64(l.count))
 }
 
@@ -245,7 +337,8 @@ func (l *Ledger) schedule(b *book, key bookKey) {
 	l.queue.AddAfter(key, time.Duration(float64(l.o.Interval)*(0.8+0.4*rand.Float64())))
 }
 
-func (l *Ledger) tooLarge(ctx context.Context, namespace, queueID string) {
-	l.metrics.ledgerErrors.WithLabelValues(ledgerTooLarge).Inc()
-	logr.FromContextOrDiscard(ctx).V(1).Info("no room for the counters of a queue", "namespace", namespace, "queue", queueID)
+func (l *Ledger) notKept(ctx context.Context, from delivery.Source, problem string) {
+	l.metrics.ledgerErrors.WithLabelValues(problem).Inc()
+	logr.FromContextOrDiscard(ctx).V(1).Info("counters of a queue are not kept", "namespace", from.Namespace, "pod", from.Pod,
+		"queue", from.QueueID, "reason", problem)
 }

@@ -53,10 +53,15 @@ func counted(succeeded, failed, pending int64) delivery.Counters {
 		Succeeded: succeeded, Failed: failed, Pending: pending}
 }
 
+// sourceOf is a queue on an emptyDir, in a pod of its own.
+func sourceOf(queueID string) delivery.Source {
+	return delivery.Source{Namespace: testNamespace, Pod: "pod-" + queueID, PodUID: "pod-uid-" + queueID, QueueID: queueID}
+}
+
 func report(t *testing.T, l *Ledger, queueID string, c ...delivery.Counters) *atomic.Int64 {
 	t.Helper()
 	var done atomic.Int64
-	if err := l.Count(t.Context(), testNamespace, queueID, c, func() { done.Add(1) }); err != nil {
+	if err := l.Count(t.Context(), sourceOf(queueID), c, func() { done.Add(1) }); err != nil {
 		t.Fatal(err)
 	}
 	return &done
@@ -170,9 +175,14 @@ func TestAQueueIsLostExactlyOnce(t *testing.T) {
 		report(t, l, "q1", counted(5, 1, 3))
 		report(t, l, "q2", counted(0, 0, 1))
 		advance(10 * time.Second)
-		first, again := l.Lose(testNamespace, "q1"), l.Lose(testNamespace, "q1")
-		if !first || !again || l.Lose("other", "q1") {
-			t.Error("the wrong queue was lost")
+		for i, want := range []struct {
+			namespace string
+			lost      int64
+			known     bool
+		}{{testNamespace, 3, true}, {testNamespace, 0, true}, {"other", 0, false}} {
+			if lost, known := l.Lose(want.namespace, "q1"); lost != want.lost || known != want.known {
+				t.Errorf("%d: %d were lost, known %v; want %+v", i, lost, known, want)
+			}
 		}
 		advance(10 * time.Second)
 		l.Lose(testNamespace, "q1")
@@ -197,7 +207,9 @@ func TestNamespacesDoNotReachEachOther(t *testing.T) {
 	ledgerTest(t, w, func(t *testing.T, l *Ledger) {
 		report(t, l, "q1", counted(5, 1, 3))
 		forged := counted(1_000_000, 0, 0)
-		if err := l.Count(t.Context(), "mallory", "q1", []delivery.Counters{forged}, func() {}); err != nil {
+		forged.Ref.Namespace = "mallory"
+		from := delivery.Source{Namespace: "mallory", Pod: "p", PodUID: "u", QueueID: "q1"}
+		if err := l.Count(t.Context(), from, []delivery.Counters{forged}, func() {}); err != nil {
 			t.Fatal(err)
 		}
 		advance(10 * time.Second)
@@ -227,27 +239,34 @@ func TestAPageIsBounded(t *testing.T) {
 
 func TestCountBeforeLoadIsRefused(t *testing.T) {
 	l := newLedger(t, newWorld())
-	if err := l.Count(t.Context(), testNamespace, "q1", nil, func() {}); !errors.Is(err, ErrNotLoaded) {
+	if err := l.Count(t.Context(), sourceOf("q1"), nil, func() {}); !errors.Is(err, ErrNotLoaded) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func samplePage() *page {
-	return &page{namespace: testNamespace, queueID: "q1", lost: true, tallies: map[string]tally{
-		"uid-a": {name: "a", succeeded: 812, failed: 3, unrecorded: 1, pending: 4, lost: 2, lastSuccess: epoch,
-			lastFailure: epoch.Add(time.Millisecond), gone: "g"},
-		"uid-b": {name: "b"},
-	}}
+	return &page{namespace: testNamespace, queueID: "q1", lost: true, heard: epoch.Add(time.Hour),
+		holder: holder{pod: "app-1", podUID: "pod-uid", persistent: true}, folded: []string{digestOf(testNamespace, "q0")},
+		tallies: map[string]tally{
+			"uid-a": {name: "a", succeeded: 812, failed: 3, unrecorded: 1, pending: 4, lost: 2, lastSuccess: epoch,
+				lastFailure: epoch.Add(time.Millisecond), gone: "g"},
+			"uid-b": {name: "b", namespace: "other"},
+		}}
 }
+
+// The bytes stand in clusters: these texts may only be joined by others.
+const (
+	page1 = "\x01\x04acme\x02q1\x01\x02\x05uid-a\x01a\xac\x06\x03\x01\x04\x02\x80\xd6\xdc\x8d\xc63\x81\xd6\xdc\x8d\xc63\x01g" +
+		"\x05uid-b\x01b\x00\x00\x00\x00\x00\x00\x00\x00"
+	page2 = "\x02\x04acme\x02q1\x03\x05app-1\apod-uid\x80\xb3\xb8\x8f\xc63\x02\x05uid-a\x01a\x00\xac\x06\x03\x01\x04\x02"
+)
 
 func TestAPageIsReadAsItWasWritten(t *testing.T) {
 	got, err := decodePage(samplePage().encode())
 	if err != nil || !reflect.DeepEqual(got, samplePage()) {
 		t.Errorf("read %+v, %v", got, err)
 	}
-	// The bytes stand in clusters: this text may only be joined by others.
-	const want = "\x01\x04acme\x02q1\x01\x02\x05uid-a\x01a\xac\x06\x03\x01\x04\x02"
-	if b := samplePage().encode(); !bytes.HasPrefix(b, []byte(want)) {
+	if b := samplePage().encode(); !bytes.HasPrefix(b, []byte(page2)) {
 		t.Errorf("encoded as %q", b)
 	}
 	b := samplePage().encode()
@@ -260,9 +279,23 @@ func TestAPageIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+func TestAPageOfVersion1IsRead(t *testing.T) {
+	want := samplePage()
+	want.holder, want.heard, want.folded = holder{}, time.Time{}, nil
+	want.tallies["uid-b"] = tally{name: "b"}
+	got, err := decodePage(appendChecksum([]byte(page1)))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	if _, err := decodePage(appendChecksum([]byte("\x03" + page2[1:]))); !errors.Is(err, errPageNews) {
+		t.Errorf("a page of version 3: %v", err)
+	}
+}
+
 func FuzzDecodePage(f *testing.F) {
 	f.Add(samplePage().encode())
 	f.Add([]byte{})
+	f.Add([]byte(page1))
 	f.Add([]byte{pageVersion, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The checksum is made right, or hardly anything would be read.

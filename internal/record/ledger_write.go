@@ -70,16 +70,24 @@ func (l *Ledger) Load(ctx context.Context) error {
 	for _, b := range books {
 		l.open(b)
 	}
+	for _, b := range books {
+		b.folded = l.isFolded(b.written.namespace, b.written.queueID)
+	}
 	l.loaded.Store(true)
 	return nil
 }
 
 func bookOf(p *page, resourceVersion string) *book {
-	b := &book{written: *p, lost: p.lost, resourceVersion: resourceVersion}
-	for uid, t := range p.tallies {
-		b.bytes += t.size(uid)
-	}
+	b := &book{written: *p, lost: p.lost, holder: p.holder, heard: p.heard, resourceVersion: resourceVersion}
+	b.bytes = p.size()
 	return b
+}
+
+func (p *page) size() (bytes int) {
+	for uid, t := range p.tallies {
+		bytes += t.size(uid)
+	}
+	return bytes
 }
 
 // readPage reads a page where it belongs: one under another queue's name is not believed.
@@ -165,14 +173,18 @@ func (l *Ledger) writeAll(ctx context.Context) {
 func (l *Ledger) flush(ctx context.Context, key bookKey) error {
 	l.mu.Lock()
 	b := l.books[key.namespace][key.queueID]
+	if b == nil {
+		l.mu.Unlock()
+		return nil
+	}
 	p, changed, dones, version := b.next(), b.changed, b.dones, b.resourceVersion
 	b.changed, b.flushing, b.dones, b.due = map[string]tally{}, changed, nil, false
-	unwritten := len(changed) > 0 || p.lost != b.written.lost
+	unwritten := len(changed) > 0 || p.lost != b.written.lost || p.holder != b.written.holder
 	l.mu.Unlock()
 
 	var err error
 	if unwritten {
-		version, err = l.store(ctx, &p, version)
+		version, err = l.store(ctx, &p, version, (*page).takeIn)
 	}
 
 	l.mu.Lock()
@@ -188,7 +200,7 @@ func (l *Ledger) flush(ctx context.Context, key bookKey) error {
 		done()
 	}
 	for _, t := range changed {
-		l.o.OnChange(endpoint.Ref{Namespace: key.namespace, Name: t.name})
+		l.o.OnChange(endpoint.Ref{Namespace: t.in(key.namespace), Name: t.name})
 	}
 	return nil
 }
@@ -196,7 +208,7 @@ func (l *Ledger) flush(ctx context.Context, key bookKey) error {
 // next is the page with all changes.
 func (b *book) next() page {
 	p := b.written
-	p.lost = b.lost
+	p.lost, p.holder, p.heard = b.lost, b.holder, b.heard
 	p.tallies = maps.Clone(b.written.tallies)
 	for uid, t := range b.changed {
 		p.tallies[uid] = p.tallies[uid].after(t)
@@ -213,8 +225,8 @@ func (b *book) restore(changed map[string]tally, dones []func(), version string)
 }
 
 // store writes the page and returns the ConfigMap's version. When somebody else wrote it, the leader before at its end,
-// then p takes in what that one acknowledged.
-func (l *Ledger) store(ctx context.Context, p *page, version string) (string, error) {
+// then p is joined with what that one acknowledged.
+func (l *Ledger) store(ctx context.Context, p *page, version string, join func(p, theirs *page)) (string, error) {
 	m := &corev1.ConfigMap{}
 	m.Namespace, m.Name, m.ResourceVersion = l.o.Namespace, LedgerName(p.namespace, p.queueID), version
 	m.Labels = map[string]string{LabelLedger: "true"}
@@ -229,7 +241,7 @@ func (l *Ledger) store(ctx context.Context, p *page, version string) (string, er
 		case apierrors.IsNotFound(err) && m.ResourceVersion != "":
 			m.ResourceVersion, m.UID = "", ""
 		case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err):
-			if m.ResourceVersion, err = l.takeIn(ctx, p, m.Name); err != nil {
+			if m.ResourceVersion, err = l.joinStored(ctx, p, m.Name, join); err != nil {
 				return "", err
 			}
 		default:
@@ -246,7 +258,7 @@ func (l *Ledger) put(ctx context.Context, m *corev1.ConfigMap) error {
 	return l.o.Client.Update(ctx, m)
 }
 
-func (l *Ledger) takeIn(ctx context.Context, p *page, name string) (version string, err error) {
+func (l *Ledger) joinStored(ctx context.Context, p *page, name string, join func(p, theirs *page)) (version string, err error) {
 	m := &corev1.ConfigMap{}
 	if err := l.o.Reader.Get(ctx, client.ObjectKey{Namespace: l.o.Namespace, Name: name}, m); err != nil {
 		return "", client.IgnoreNotFound(err)
@@ -256,11 +268,16 @@ func (l *Ledger) takeIn(ctx context.Context, p *page, name string) (version stri
 		l.unreadable(ctx, name, err)
 		return m.ResourceVersion, nil
 	}
+	join(p, theirs)
+	return m.ResourceVersion, nil
+}
+
+// takeIn joins two states of one queue's counters, which are cumulative.
+func (p *page) takeIn(theirs *page) {
 	for uid, t := range theirs.tallies {
 		if ours, known := p.tallies[uid]; known {
 			t = t.after(ours)
 		}
 		p.tallies[uid] = t
 	}
-	return m.ResourceVersion, nil
 }

@@ -26,7 +26,7 @@ const (
 // classOf places a state by what it says and whether its record exists.
 func classOf(r *delivery.Record, exists bool) class {
 	switch {
-	case r.State.Done() && exists:
+	case r.State.Done() && exists && !lost(r): // a lost queue may have held thousands
 		return classFinal
 	case r.State == delivery.Failed:
 		return classFailure
@@ -36,20 +36,6 @@ func classOf(r *delivery.Record, exists bool) class {
 		return classTest
 	}
 	return classSuccess
-}
-
-// newer says whether the state b comes after a in the life of a delivery. Equal states are not newer.
-func newer(b, a *delivery.Record) bool {
-	if a.State.Done() != b.State.Done() {
-		return b.State.Done()
-	}
-	if a.State.Done() {
-		return false // the first end stands
-	}
-	if a.AttemptCount != b.AttemptCount {
-		return b.AttemptCount > a.AttemptCount
-	}
-	return b.State > a.State
 }
 
 // entry is one record that waits to be written, in its newest state.
@@ -64,6 +50,8 @@ type entry struct {
 	// admitted: a token of the endpoint's bucket was spent on it.
 	admitted bool
 	failures int // of writing it
+	// existing: the record is brought to its end if it is there, and is not made.
+	existing bool
 
 	place *entries // the heap it is in, or nil
 	index int
@@ -104,8 +92,8 @@ func (l *line) add(e *entry, now time.Time) (coalesced bool) {
 		return false
 	}
 	l.remove(waiting)
-	if newer(&e.record, &waiting.record) {
-		waiting.record, waiting.due, waiting.class = e.record, e.due, e.class
+	if newer(standOf(&e.record), standOf(&waiting.record)) {
+		waiting.record, waiting.due, waiting.class, waiting.existing = e.record, e.due, e.class, e.existing
 	}
 	waiting.dones = append(waiting.dones, e.dones...)
 	waiting.admitted = waiting.admitted || e.admitted

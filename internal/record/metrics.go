@@ -32,6 +32,7 @@ const (
 	ledgerUnreadable = "unreadable"
 	ledgerTooLarge   = "too_large"
 	ledgerWrite      = "write"
+	ledgerFolded     = "folded" // a queue that was folded into the page of its namespace reports again
 )
 
 // Metrics are the package's figures.
@@ -52,6 +53,10 @@ type Metrics struct {
 	ledgerWrites prometheus.Counter
 	ledgerErrors *prometheus.CounterVec
 	ledgerQueues prometheus.Gauge
+
+	queuesLost     prometheus.Counter
+	deliveriesLost prometheus.Counter
+	queuesFolded   prometheus.Counter
 }
 
 // NewMetrics registers them, all label values at zero. A nil Registerer leaves them unregistered.
@@ -74,15 +79,21 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		backlog:      gauge("webhook_manager_records_deleting", "Records that wait for their deletion."),
 		ledgerWrites: counter("webhook_manager_ledger_writes_total", "Writes of counters."),
 		ledgerErrors: counters("webhook_manager_ledger_errors_total", "Failures of the ledger, by reason.",
-			"reason", ledgerUnreadable, ledgerTooLarge, ledgerWrite),
+			"reason", ledgerUnreadable, ledgerTooLarge, ledgerWrite, ledgerFolded),
 		ledgerQueues: gauge("webhook_manager_ledger_queues", "Queues with counters in the ledger."),
+		queuesLost: counter("webhook_manager_queues_lost_total",
+			"Queues that went with their pods while deliveries waited there."),
+		deliveriesLost: counter("webhook_manager_deliveries_lost_total", "Deliveries that waited in queues that were lost."),
+		queuesFolded: counter("webhook_manager_ledger_queues_folded_total",
+			"Queues whose counters went into those of their namespace, since they are gone."),
 	}
 	for _, s := range shareNames() {
 		m.apiWaiting.WithLabelValues(s)
 	}
 	if r != nil {
 		r.MustRegister(m.apiWrites, m.apiWaiting, m.records, m.leftOut, m.coalesced, m.waiting, m.errors,
-			m.deletes, m.objects, m.backlog, m.ledgerWrites, m.ledgerErrors, m.ledgerQueues)
+			m.deletes, m.objects, m.backlog, m.ledgerWrites, m.ledgerErrors, m.ledgerQueues,
+			m.queuesLost, m.deliveriesLost, m.queuesFolded)
 	}
 	return m
 }

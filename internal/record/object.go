@@ -29,6 +29,7 @@ const (
 	maxEventID    = 64
 	maxCallID     = 128
 	maxMessage    = 512
+	maxQueueID    = 128
 )
 
 // Name is the name of the delivery's record: the same for every state of it, so that a repeated create is harmless, and
@@ -80,6 +81,7 @@ func setStatus(o *v1alpha1.DeliveryAttempt, r *delivery.Record) bool {
 		s.LastStatusCode = s.Attempts[n-1].StatusCode
 	}
 	s.AttemptCount, s.MaxAttempts = int32(r.AttemptCount), int32(r.MaxAttempts)
+	s.QueueID, s.HandOvers = cut(r.QueueID, maxQueueID), int32(r.Hops)
 	s.NextAttemptTime, s.CompletionTime, s.RedeliverableUntilTime = nil, nil, nil
 	if r.State == delivery.Retrying {
 		s.NextAttemptTime = shownTime(r.Due)
@@ -106,6 +108,9 @@ func succeeded(o *v1alpha1.DeliveryAttempt, r *delivery.Record) metav1.Condition
 	case delivery.Failed:
 		c.Status, c.Reason = metav1.ConditionFalse, shownReason(r)
 		c.Message = fmt.Sprintf("failed after %d of %d attempts", r.AttemptCount, r.MaxAttempts)
+		if lost(r) {
+			c.Message = fmt.Sprintf("the queue that held it was lost with its pod, after %d of %d attempts", r.AttemptCount, r.MaxAttempts)
+		}
 	case delivery.Retrying:
 		c.Reason = v1alpha1.ReasonRetrying
 		c.Message = fmt.Sprintf("attempt %d of %d failed; another follows", r.AttemptCount, r.MaxAttempts)

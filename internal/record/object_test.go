@@ -62,6 +62,10 @@ func TestStatusSaysWhatTheStateIs(t *testing.T) {
 		"failed for what nobody knows": {record: delivery.Record{Delivery: delivery.Delivery{State: delivery.Failed,
 			Reason: "1-made.up"}}, wantStatus: metav1.ConditionFalse,
 			wantCondition: "Failed", wantReason: "Failed", wantCompletion: true, message: "failed after 0 of 0 attempts"},
+		"lost with its queue": {record: delivery.Record{Delivery: delivery.Delivery{State: delivery.Failed,
+			Reason: delivery.ReasonQueueLost, AttemptCount: 1, MaxAttempts: 4}}, wantStatus: metav1.ConditionFalse,
+			wantCondition: "QueueLost", wantReason: "QueueLost", wantCompletion: true,
+			message: "the queue that held it was lost with its pod, after 1 of 4 attempts"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -105,30 +109,6 @@ func TestTextsAreCutAtACharacter(t *testing.T) {
 	}{{"abc", 3, "abc"}, {"abcd", 3, "abc"}, {"aéé", 4, "aé"}, {"a\xff", 9, "a?"}, {"é", 1, ""}} {
 		if got := cut(tc.in, tc.limit); got != tc.want {
 			t.Errorf("cut(%q, %d) is %q, want %q", tc.in, tc.limit, got, tc.want)
-		}
-	}
-}
-
-func TestTheNewerStateIsKept(t *testing.T) {
-	state := func(s delivery.State, attempts int) *delivery.Record {
-		r := testRecord("a", "e", s, attempts)
-		return &r
-	}
-	for _, tc := range []struct {
-		name string
-		b, a *delivery.Record
-		want bool
-	}{
-		{"an attempt more", state(delivery.Retrying, 2), state(delivery.Retrying, 1), true},
-		{"an attempt less", state(delivery.Retrying, 1), state(delivery.Retrying, 2), false},
-		{"the same", state(delivery.Retrying, 1), state(delivery.Retrying, 1), false},
-		{"the end", state(delivery.Failed, 0), state(delivery.Retrying, 1), true},
-		{"before the end", state(delivery.Retrying, 4), state(delivery.Delivered, 1), false},
-		{"another end", state(delivery.Delivered, 1), state(delivery.Failed, 0), false},
-		{"begun", state(delivery.Retrying, 1), state(delivery.Pending, 0), true},
-	} {
-		if got := newer(tc.b, tc.a); got != tc.want {
-			t.Errorf("%s: newer is %v", tc.name, got)
 		}
 	}
 }

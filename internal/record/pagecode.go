@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A page is the counters of one queue as they stand in its ConfigMap. Version 1, all numbers as varints, texts with their
-// length before them:
+// A page is the counters of one queue as they stand in its ConfigMap; or, under the id foldedQueue, those of all queues of
+// a namespace that are gone. All numbers as varints, texts with their length before them. Version 1, which is read only:
 //
 //	+---------+-----------+-------+-------+-------+--------------------+-----------------+
 //	| 1 (byte)| namespace | queue | flags | count | count tallies, by  | CRC-32C of all  |
@@ -23,16 +23,38 @@ import (
 //	tally: UID, name (texts); succeeded, failed, unrecorded, pending, lost; last success, last failure (milliseconds
 //	since 1970, 0 for none); gone (text)
 //
-// flags: 1 for a queue that was declared lost. What follows version 1 gets another number; this one is not changed.
+// Version 2:
+//
+//	+---------+-----------+--------+-------+--------+---------+--------+-------+---------+-------+---------+--------+
+//	| 2 (byte)| namespace | queue  | flags | pod    | pod UID | heard  | count | tallies | count | folded  | CRC-32C|
+//	|         | (text)    | (text) |       | (text) | (text)  | (ms)   |       |         |       | (texts) |        |
+//	+---------+-----------+--------+-------+--------+---------+--------+-------+---------+-------+---------+--------+
+//
+//	tally: UID, name, namespace (texts), and the rest as in version 1. The namespace is empty when it is the queue's
+//	folded: the digests (12 bytes) of the queues whose counters are in here, the latest last
+//
+// flags: 1 for a queue that was declared lost, 2 for one that outlives its pod. What follows version 2 gets another number;
+// these two are not changed.
 type page struct {
 	namespace, queueID string
 	lost               bool
-	tallies            map[string]tally // by endpoint UID
+	holder             holder
+	// heard is when the queue last reported, to the millisecond, or was declared lost.
+	heard   time.Time
+	tallies map[string]tally // by endpoint UID
+	folded  []string
+}
+
+// holder is the pod that holds a queue. It is not known of pages of version 1.
+type holder struct {
+	pod, podUID string
+	persistent  bool // the queue outlives it
 }
 
 const (
-	pageVersion = 1
-	flagLost    = 1
+	pageVersion    = 2
+	flagLost       = 1
+	flagPersistent = 2
 
 	maxText       = 512
 	maxPageBytes  = 900 << 10
@@ -54,17 +76,26 @@ func (p *page) encode() []byte {
 	if p.lost {
 		flags |= flagLost
 	}
+	if p.holder.persistent {
+		flags |= flagPersistent
+	}
 	b = binary.AppendUvarint(b, flags)
+	b = appendText(appendText(b, p.holder.pod), p.holder.podUID)
+	b = binary.AppendUvarint(b, milliseconds(p.heard))
 	b = binary.AppendUvarint(b, uint64(len(p.tallies)))
 	for _, uid := range slices.Sorted(maps.Keys(p.tallies)) {
 		t := p.tallies[uid]
-		b = appendText(appendText(b, uid), t.name)
+		b = appendText(appendText(appendText(b, uid), t.name), t.namespace)
 		for _, n := range []int64{t.succeeded, t.failed, t.unrecorded, t.pending, t.lost} {
 			b = binary.AppendUvarint(b, uint64(max(0, n)))
 		}
 		b = binary.AppendUvarint(b, milliseconds(t.lastSuccess))
 		b = binary.AppendUvarint(b, milliseconds(t.lastFailure))
 		b = appendText(b, t.gone)
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.folded)))
+	for _, digest := range p.folded {
+		b = appendText(b, digest)
 	}
 	return appendChecksum(b)
 }
@@ -75,16 +106,15 @@ func appendChecksum(b []byte) []byte {
 
 // decodePage reads a page; whatever the bytes, it returns or fails.
 func decodePage(b []byte) (*page, error) {
-	if len(b) > 0 && b[0] != pageVersion {
+	if len(b) > 0 && (b[0] < 1 || b[0] > pageVersion) {
 		return nil, errPageNews
 	}
 	body := len(b) - checksumBytes
 	if body < 1 || binary.BigEndian.Uint32(b[body:]) != crc32.Checksum(b[:body], castagnoli) {
 		return nil, errPage
 	}
-	r := pageReader{rest: b[1:body]}
-	p := &page{namespace: r.text(), queueID: r.text()}
-	p.lost = r.number()&flagLost != 0
+	r := pageReader{version: b[0], rest: b[1:body]}
+	p := r.head()
 	count := r.number()
 	if count > int64(len(r.rest)/leastTally) {
 		return nil, errPage
@@ -94,6 +124,7 @@ func decodePage(b []byte) (*page, error) {
 		uid := r.text()
 		p.tallies[uid] = r.tally()
 	}
+	p.folded = r.folded()
 	if r.bad || len(r.rest) > 0 || len(p.tallies) != int(count) {
 		return nil, errPage
 	}
@@ -101,12 +132,42 @@ func decodePage(b []byte) (*page, error) {
 }
 
 type pageReader struct {
-	rest []byte
-	bad  bool
+	version byte
+	rest    []byte
+	bad     bool
+}
+
+func (r *pageReader) head() *page {
+	p := &page{namespace: r.text(), queueID: r.text()}
+	flags := r.number()
+	p.lost = flags&flagLost != 0
+	if r.version > 1 {
+		p.holder = holder{persistent: flags&flagPersistent != 0, pod: r.text(), podUID: r.text()}
+		p.heard = instant(r.number())
+	}
+	return p
+}
+
+func (r *pageReader) folded() (all []string) {
+	if r.version == 1 {
+		return nil
+	}
+	count := r.number()
+	if count > int64(len(r.rest)) {
+		r.bad = true
+		return nil
+	}
+	for range count {
+		all = append(all, r.text())
+	}
+	return all
 }
 
 func (r *pageReader) tally() (t tally) {
 	t.name = r.text()
+	if r.version > 1 {
+		t.namespace = r.text()
+	}
 	for _, n := range []*int64{&t.succeeded, &t.failed, &t.unrecorded, &t.pending, &t.lost} {
 		*n = r.number()
 	}

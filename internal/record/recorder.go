@@ -2,16 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package record is the manager's stage that turns what dispatchers report into objects: a DeliveryAttempt for each
-// delivery (Recorder), how many of them are kept (Retention), the endpoints' counters (Ledger), and the budget that all
-// writes of the manager keep to (Budget).
+// delivery (Recorder), how many of them are kept (Retention), the endpoints' counters (Ledger), what is said of queues that
+// went with their pods (Losses), and the budget that all writes of the manager keep to (Budget).
 //
 // Commit points: a record is answered true after its status is in the API server, and counters are acknowledged after
 // their ConfigMap is. What was not acknowledged is reported again: names are deterministic and counters cumulative, so
 // a repeat changes nothing. Records are derived data: they may be late, and above the budget they are left out; then the
 // answer is false, and the dispatcher counts the delivery as unrecorded.
 //
-// Guarantees: a finished record is never changed; a record that exists is brought to its end whatever the load; failures
-// wait rather than be left out, as far as the endpoint's history would keep them.
+// Guarantees: a finished record is never changed, but for one that was said to be lost with its queue; a record that
+// exists is brought to its end whatever the load; failures wait rather than be left out, as far as the endpoint's history
+// would keep them. What is lost is counted before it is recorded, and a queue is counted in one page: see Losses and Fold.
 //
 // Lock order: none of the locks here is held while another package is called.
 package record
@@ -46,6 +47,9 @@ type Shelf interface {
 	Backlog() int
 	// ActiveFull says that the namespace, or the cluster, has too many records of unfinished deliveries.
 	ActiveFull(namespace string) bool
+	// OfQueue lists the records of a namespace, or of all when that is empty, that name the queue and have not ended.
+	// known is false before all records were seen.
+	OfQueue(namespace, queueID string) (keys []types.NamespacedName, known bool)
 }
 
 // Headroom says how much of the burst is left, from 0 to 1; Budget fulfils it.

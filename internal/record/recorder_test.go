@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
 	"github.com/garyclub/webhook-operator/internal/delivery"
@@ -400,15 +402,21 @@ func TestAHistoryOfNoneCostsNoWrites(t *testing.T) {
 
 // shelfFake says what it is told to.
 type shelfFake struct {
-	backlog    int
+	backlog    atomic.Int64
 	activeFull bool
+	queues     map[string][]types.NamespacedName
 }
 
-func (s *shelfFake) Backlog() int           { return s.backlog }
+func (s *shelfFake) Backlog() int           { return int(s.backlog.Load()) }
 func (s *shelfFake) ActiveFull(string) bool { return s.activeFull }
 
+func (s *shelfFake) OfQueue(namespace, queueID string) ([]types.NamespacedName, bool) {
+	return s.queues[namespace+"/"+queueID], true
+}
+
 func TestNoRecordsAreMadeWhileDeletionsAreFarBehind(t *testing.T) {
-	w, s := newWorld(testEndpoint("a")), &shelfFake{backlog: fullBacklog + 1, activeFull: true}
+	w, s := newWorld(testEndpoint("a")), &shelfFake{activeFull: true}
+	s.backlog.Store(fullBacklog + 1)
 	recorderTest(t, w, func(o *Options) { o.Shelf = s }, func(t *testing.T, r *Recorder, start func()) {
 		start()
 		var failed, active answers
@@ -417,7 +425,7 @@ func TestNoRecordsAreMadeWhileDeletionsAreFarBehind(t *testing.T) {
 		settle()
 		failed.want(t)
 		active.want(t, false)
-		s.backlog = 0
+		s.backlog.Store(0)
 		settle()
 		failed.want(t, true)
 	})

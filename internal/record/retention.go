@@ -61,6 +61,9 @@ type Retention struct {
 	started atomic.Bool
 	ended   chan struct{}
 
+	// seen says, once records are followed, whether all that were there at the beginning are on the shelf.
+	seen atomic.Pointer[func() bool]
+
 	mu    sync.Mutex
 	shelf *shelf
 }
@@ -98,6 +101,17 @@ func (r *Retention) ActiveFull(namespace string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.shelf.active[namespace] >= r.o.PerNamespace/2 || r.shelf.allActive >= r.o.InAll/2
+}
+
+// OfQueue lists the records of a namespace, or of all when that is empty, that name the queue and have not ended. known
+// is false before all records were seen.
+func (r *Retention) OfQueue(namespace, queueID string) (keys []types.NamespacedName, known bool) {
+	if seen := r.seen.Load(); seen == nil || !(*seen)() {
+		return nil, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shelf.ofQueue(namespace, queueID), true
 }
 
 // Start follows the informers until the context ends or Stop is called.

@@ -10,7 +10,8 @@ type shelf struct {
 	items       map[types.NamespacedName]item
 	byEndpoint  map[string]names
 	byNamespace map[string]names
-	active      map[string]int // per namespace
+	byQueue     map[string]names // those of unfinished deliveries
+	active      map[string]int   // per namespace
 	allActive   int
 	// doomed are being deleted, until the informer says that they are gone. They count no more.
 	doomed map[types.NamespacedName]types.UID
@@ -21,7 +22,7 @@ type names map[types.NamespacedName]struct{}
 func newShelf() *shelf {
 	return &shelf{
 		items: map[types.NamespacedName]item{}, byEndpoint: map[string]names{}, byNamespace: map[string]names{},
-		active: map[string]int{}, doomed: map[types.NamespacedName]types.UID{},
+		byQueue: map[string]names{}, active: map[string]int{}, doomed: map[types.NamespacedName]types.UID{},
 	}
 }
 
@@ -34,7 +35,23 @@ func (s *shelf) put(i item) {
 	s.items[i.key] = i
 	add(s.byEndpoint, i.endpoint, i.key)
 	add(s.byNamespace, i.key.Namespace, i.key)
+	if i.queued() {
+		add(s.byQueue, i.queue, i.key)
+	}
 	s.countActive(i, 1)
+}
+
+// queued says that a queue holds the delivery.
+func (i *item) queued() bool { return i.active() && i.queue != "" }
+
+// ofQueue lists what a queue holds, of a namespace or of all when that is empty.
+func (s *shelf) ofQueue(namespace, queueID string) (keys []types.NamespacedName) {
+	for key := range s.byQueue[queueID] {
+		if namespace == "" || key.Namespace == namespace {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // take removes a record from the index.
@@ -46,6 +63,9 @@ func (s *shelf) take(key types.NamespacedName) {
 	delete(s.items, key)
 	drop(s.byEndpoint, i.endpoint, key)
 	drop(s.byNamespace, key.Namespace, key)
+	if i.queued() {
+		drop(s.byQueue, i.queue, key)
+	}
 	s.countActive(i, -1)
 }
 

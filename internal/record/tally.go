@@ -13,6 +13,7 @@ import (
 // tally is the cumulative figures of one queue about one endpoint.
 type tally struct {
 	name                                         string // of the endpoint
+	namespace                                    string // of the endpoint; empty when it is the queue's
 	succeeded, failed, unrecorded, pending, lost int64
 	lastSuccess, lastFailure                     time.Time // to the millisecond
 	gone                                         string
@@ -24,6 +25,30 @@ func tallyOf(c *delivery.Counters) tally {
 		lastSuccess: c.LastSuccess.Truncate(time.Millisecond), lastFailure: c.LastFailure.Truncate(time.Millisecond),
 		gone: c.Gone,
 	}
+}
+
+// in is the namespace of the endpoint, for a queue of the given one.
+func (t tally) in(queues string) string {
+	if t.namespace != "" {
+		return t.namespace
+	}
+	return queues
+}
+
+// plus is the tally of two queues together, of which the other holds nothing any more. Of two 410s the later counts: the
+// incarnation before it is over.
+func (t tally) plus(other tally) tally {
+	if other.gone == "" || t.gone != "" && t.lastFailure.After(other.lastFailure) {
+		other.gone = t.gone
+	}
+	other.succeeded += t.succeeded
+	other.failed += t.failed
+	other.unrecorded += t.unrecorded
+	other.pending += t.pending
+	other.lost += t.lost
+	other.lastSuccess = latest(t.lastSuccess, other.lastSuccess)
+	other.lastFailure = latest(t.lastFailure, other.lastFailure)
+	return other
 }
 
 // after is the tally once a later report came: what is cumulative never goes backwards, whatever is reported; the others
@@ -47,7 +72,9 @@ func (t tally) equal(other tally) bool {
 }
 
 // size is the most bytes that the tally takes, encoded.
-func (t tally) size(uid string) int { return len(uid) + len(t.name) + len(t.gone) + 10*10 }
+func (t tally) size(uid string) int {
+	return len(uid) + len(t.name) + len(t.namespace) + len(t.gone) + 10*10
+}
 
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -100,8 +100,11 @@ func (r *Recorder) write(ctx context.Context, e *entry) result {
 	if !r.admit(e, o != nil, time.Now()) {
 		return left(leftOutBudget)
 	}
-	if o != nil {
+	switch {
+	case o != nil:
 		return r.update(ctx, e, o)
+	case e.existing:
+		return recorded // it was deleted meanwhile
 	}
 	return r.create(ctx, e, p)
 }
@@ -151,7 +154,7 @@ func keepsNone(h v1alpha1.HistorySpec, s delivery.State) bool {
 
 // update writes the status into the record as it was last seen.
 func (r *Recorder) update(ctx context.Context, e *entry, o *v1alpha1.DeliveryAttempt) result {
-	if superseded(&e.record, o) || !setStatus(o, &e.record) {
+	if supersedes(standOfObject(o), standOf(&e.record)) || !setStatus(o, &e.record) {
 		return recorded
 	}
 	err := r.o.Client.Status().Update(ctx, o)
@@ -167,18 +170,6 @@ func (r *Recorder) update(ctx context.Context, e *entry, o *v1alpha1.DeliveryAtt
 	r.remember(o)
 	r.metrics.records.WithLabelValues(e.record.State.String()).Inc()
 	return recorded
-}
-
-// superseded says that the record has come further, or to its end. One without a status was created by somebody who died
-// before the second write.
-func superseded(d *delivery.Record, o *v1alpha1.DeliveryAttempt) bool {
-	switch o.Status.Outcome {
-	case v1alpha1.DeliveryDelivered, v1alpha1.DeliveryFailed:
-		return true
-	case "":
-		return false
-	}
-	return !d.State.Done() && d.AttemptCount < int(o.Status.AttemptCount)
 }
 
 // refresh reads the record from the API server, because the cache is behind, and has the entry written against that.

@@ -234,7 +234,7 @@ func TestSuspendedEndpointsKeepWhatIsForThem(t *testing.T) {
 	n.endpoint("a", r, func(s *v1alpha1.WebhookEndpointSpec) { s.Suspend = true })
 	n.start()
 	n.upToDate("a")
-	n.condition("a", v1alpha1.ConditionReady, "False", v1alpha1.ReasonSuspended)
+	n.condition("a", v1alpha1.ConditionReady, "True", v1alpha1.ReasonSuspended)
 	if a := n.accept(call("call.completed", "call_held")); *a.Deliveries != 1 {
 		t.Errorf("answer %s, want one delivery, which waits", a.text)
 	}

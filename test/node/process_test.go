@@ -1,0 +1,86 @@
+//go:build node
+
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// process is one in a container, as the node sees it.
+type process struct {
+	pid  int
+	name string
+}
+
+// processesOf are those of a pod, found by their cgroup.
+func processesOf(t *testing.T, podUID string) (all []process) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		groups, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(groups), podUID) {
+			continue
+		}
+		folder := filepath.Dir(file)
+		pid, err := strconv.Atoi(filepath.Base(folder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := os.ReadFile(folder + "/comm")
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		all = append(all, process{pid: pid, name: strings.TrimSpace(string(name))})
+	}
+	return all
+}
+
+func (p process) kill(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatal(err)
+	}
+}
+
+// list names the files in a folder of the process's own root.
+func (p process) list(t *testing.T, folder string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/" + strconv.Itoa(p.pid) + "/root" + folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// cgroup is the folder of the process in a controller's hierarchy.
+func (p process) cgroup(t *testing.T, controller string) string {
+	t.Helper()
+	groups, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(groups)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) == 3 && strings.Contains(","+parts[1]+",", ","+controller+",") {
+			return "/sys/fs/cgroup/" + controller + parts[2]
+		}
+	}
+	t.Fatalf("no cgroup of the controller %s", controller)
+	return ""
+}
