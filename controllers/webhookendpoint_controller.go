@@ -19,7 +19,7 @@ import (
 	"github.com/garyclub/webhook-operator/internal/reconcile"
 )
 
-// +kubebuilder:rbac:groups=webhooks.gary.club,resources=webhookendpoints,verbs=get;list;watch
+// +kubebuilder:rbac:groups=webhooks.gary.club,resources=webhookendpoints,verbs=list;watch
 // +kubebuilder:rbac:groups=webhooks.gary.club,resources=webhookendpoints/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

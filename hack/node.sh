@@ -128,6 +128,15 @@ network() {
 
 control_plane() {
   local pki=$dir/pki
+  # Who asked for what: the rights of the operator are compared with it.
+  cat >"$dir/audit.yaml" <<-E
+	apiVersion: audit.k8s.io/v1
+	kind: Policy
+	omitStages: [RequestReceived, ResponseStarted]
+	rules:
+	- {level: Metadata, userGroups: ["system:serviceaccounts:webhook-system"]}
+	- {level: None}
+	E
   start etcd "$control/etcd" --data-dir "$dir/etcd" --listen-client-urls http://127.0.0.1:2379 \
     --advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380
   # The advertised address may not be loopback.
@@ -142,7 +151,8 @@ control_plane() {
     --requestheader-client-ca-file="$pki/ca.crt" --requestheader-allowed-names=front-proxy \
     --requestheader-extra-headers-prefix=X-Remote-Extra- --requestheader-group-headers=X-Remote-Group \
     --requestheader-username-headers=X-Remote-User \
-    --proxy-client-cert-file="$pki/front-proxy.crt" --proxy-client-key-file="$pki/front-proxy.key"
+    --proxy-client-cert-file="$pki/front-proxy.crt" --proxy-client-key-file="$pki/front-proxy.key" \
+    --audit-policy-file="$dir/audit.yaml" --audit-log-path="$dir/audit.log"
   await 90 "the API server" kube get --raw /readyz
   start controller-manager "$node/kube-controller-manager" --kubeconfig "$dir/controller-manager.kubeconfig" \
     --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" --use-service-account-credentials \

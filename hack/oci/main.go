@@ -14,7 +14,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -30,7 +32,7 @@ const (
 )
 
 func main() {
-	name := flag.String("name", "", "reference of the image, for example webhook-operator/manager:v1.0.0")
+	reference := flag.String("name", "", "reference of the image, for example webhook-operator/manager:v1.0.0")
 	out := flag.String("out", "", "archive to write")
 	user := flag.String("user", "", "user and group of the process, for example 65532:65532; root by default")
 	certificates := flag.String("ca-certificates", "", "PEM file with the CAs that the binary trusts; none by default")
@@ -39,23 +41,27 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if *name == "" || *out == "" || flag.NArg() != 1 {
+	if *reference == "" || *out == "" || flag.NArg() != 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := pack(*name, *out, *user, *certificates, flag.Arg(0)); err != nil {
+	if err := pack(*reference, *out, *user, *certificates, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, "oci:", err)
 		os.Exit(1)
 	}
 }
 
-func pack(name, out, user, certificates, binary string) error {
+func pack(reference, out, user, certificates, binary string) error {
+	full, err := fullName(reference)
+	if err != nil {
+		return err
+	}
 	image, err := imageOf(user, certificates, binary)
 	if err != nil {
 		return err
 	}
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{Add: image,
-		Descriptor: v1.Descriptor{Annotations: map[string]string{containerdName: name, specName: name},
+		Descriptor: v1.Descriptor{Annotations: map[string]string{containerdName: full, specName: reference},
 			Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}})
 	folder, err := os.MkdirTemp(filepath.Dir(out), "oci-")
 	if err != nil {
@@ -70,6 +76,15 @@ func pack(name, out, user, certificates, binary string) error {
 		return err
 	}
 	return os.WriteFile(out, archive, 0o644)
+}
+
+// fullName is how a kubelet asks for the image: a name without a registry is Docker Hub's.
+func fullName(reference string) (string, error) {
+	parsed, err := name.ParseReference(reference)
+	if err != nil {
+		return "", err
+	}
+	return strings.Replace(parsed.Name(), name.DefaultRegistry, "docker.io", 1), nil
 }
 
 func imageOf(user, certificates, binary string) (v1.Image, error) {

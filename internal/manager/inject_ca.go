@@ -18,7 +18,7 @@ import (
 	"github.com/garyclub/webhook-operator/controllers"
 )
 
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=webhook-manager,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=webhook-manager,verbs=list;watch;patch
 
 // The object in config/webhook, and the webhook in it.
 const (

@@ -40,7 +40,7 @@ import (
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=webhooks.gary.club,resources=deliveryattempts,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups=webhooks.gary.club,resources=deliveryattempts/status,verbs=update
-// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=webhook-system,verbs=get;create;update;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=webhook-system,verbs=get;create;update
 // +kubebuilder:rbac:groups="",resources=secrets,namespace=webhook-system,verbs=get;create;update
 // +kubebuilder:rbac:groups="",resources=configmaps,namespace=webhook-system,verbs=get;list;create;update;delete
 // +kubebuilder:rbac:groups="",resources=events,namespace=webhook-system,verbs=create;patch

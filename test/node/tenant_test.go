@@ -104,6 +104,7 @@ spec:
       - name: app
         image: webhook-operator/node-app:test
         args: ["%[6]s"]
+        resources: {limits: {memory: 128Mi}}
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 `, name, n.namespace, replicas, v1alpha1.LabelInject, annotations, strings.Join(args, `", "`))
 }
@@ -229,4 +230,17 @@ func (a *accountant) missing(seen map[string]int) (ids []string) {
 		}
 	}
 	return ids
+}
+
+// settled says that nothing waits or was lost, and that no record is open.
+func (n *tenant) settled(endpoint string) error {
+	if d := n.get(endpoint).Status.Deliveries; d == nil || d.Pending != 0 || d.Lost != 0 || d.Succeeded == 0 {
+		return fmt.Errorf("counters are %+v", d)
+	}
+	for _, a := range n.attempts() {
+		if a.Status.CompletionTime == nil {
+			return fmt.Errorf("the record %s is %s", a.Name, a.Status.Outcome)
+		}
+	}
+	return nil
 }

@@ -1,0 +1,149 @@
+//go:build node
+
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The leader goes, and another takes over: deliveries and their records go on.
+func TestTheLeaderIsMoved(t *testing.T) {
+	n := newTenant(t, "leader")
+	r := n.receive()
+	n.endpoint("a", r.URL("/"), "  history: {succeeded: 100, failed: 50}")
+	n.app("agent", 1, "", "-rate=5")
+	n.connected("a", 1)
+	leader := leaderPod(t)
+	must(t, "-n", operatorNamespace, "delete", "pod", leader, "--wait=false")
+	eventually(t, soon, func() error {
+		if now := leaderPod(t); now == leader || now == "" {
+			return fmt.Errorf("the leader is %q", now)
+		}
+		return nil
+	})
+	must(t, "-n", "leader", "scale", "deployment/agent", "--replicas=0")
+	n.allArrive(r)
+	eventually(t, soon, func() error {
+		if d := n.get("a").Status.Deliveries; d == nil || int(d.Succeeded) != n.accounts.count() || d.Pending != 0 {
+			return fmt.Errorf("counters are %+v, want %d succeeded", d, n.accounts.count())
+		}
+		return nil
+	})
+	must(t, "-n", operatorNamespace, "rollout", "status", "deployment/webhook-manager", "--timeout=90s")
+}
+
+func leaderPod(t *testing.T) string {
+	t.Helper()
+	holder := must(t, "-n", operatorNamespace, "get", "lease", "webhook-operator", "-o", "jsonpath={.spec.holderIdentity}")
+	pod, _, _ := strings.Cut(holder, "_")
+	return pod
+}
+
+// A new CA: admission goes on with it, and so do the dispatchers that are connected.
+func TestTheCAIsReplaced(t *testing.T) {
+	n := newTenant(t, "rotated")
+	n.endpoint("a", n.receive().URL("/"), "")
+	n.app("agent", 1, "", "-count=1")
+	n.connected("a", 1)
+	bundle := func() string {
+		return must(t, "get", "mutatingwebhookconfiguration", "webhook-manager", "-o", "jsonpath={.webhooks[0].clientConfig.caBundle}")
+	}
+	before := bundle()
+	must(t, "-n", operatorNamespace, "patch", "secret", "webhook-control-ca", "--type=json",
+		`-p=[{"op":"remove","path":"/data/ca.crt"},{"op":"remove","path":"/data/ca.key"}]`)
+	eventually(t, 3*time.Minute, func() error {
+		if bundle() == before {
+			return fmt.Errorf("the webhook configuration has the old CA")
+		}
+		return nil
+	})
+	must(t, "-n", "rotated", "rollout", "restart", "deployment/agent")
+	must(t, "-n", "rotated", "rollout", "status", "deployment/agent", "--timeout=90s")
+	eventually(t, 3*time.Minute, func() error {
+		if d := n.get("a").Status.Dispatchers; d == nil || d.Connected != 1 || d.UpToDate != 1 {
+			return fmt.Errorf("dispatchers are %+v, want one that trusts the new CA", d)
+		}
+		return nil
+	})
+}
+
+// What an idle sidecar and an idle manager take, as their cgroups say.
+func TestIdleCost(t *testing.T) {
+	n := newTenant(t, "idle")
+	n.endpoint("a", n.receive().URL("/"), "")
+	n.app("agent", 1, "", "-count=1")
+	n.connected("a", 1)
+	pods := map[string]string{"dispatcher": string(n.pods("agent")[0].UID), "manager": string(managers(t)[0].UID)}
+	const span = 20 * time.Second
+	begin := map[string]float64{}
+	<-time.After(10 * time.Second) // until what the start brought is done
+	for name, uid := range pods {
+		begin[name] = cpuSeconds(t, name, uid)
+	}
+	<-time.After(span)
+	for name, uid := range pods {
+		share := (cpuSeconds(t, name, uid) - begin[name]) / span.Seconds()
+		memory := number(t, one(t, name, uid).cgroup(t, "memory")+"/memory.usage_in_bytes")
+		inactive := stat(t, one(t, name, uid).cgroup(t, "memory")+"/memory.stat", "total_inactive_file")
+		t.Logf("%s, idle: %.1f MiB, %.2f %% of a core", name, (memory-inactive)/(1<<20), 100*share)
+		if share > 0.05 {
+			t.Errorf("an idle %s takes %.1f %% of a core", name, 100*share)
+		}
+	}
+}
+
+func one(t *testing.T, name, podUID string) process {
+	t.Helper()
+	for _, p := range processesOf(t, podUID) {
+		if p.name == name {
+			return p
+		}
+	}
+	t.Fatalf("no process %s", name)
+	return process{}
+}
+
+func cpuSeconds(t *testing.T, name, podUID string) float64 {
+	t.Helper()
+	return number(t, one(t, name, podUID).cgroup(t, "cpuacct")+"/cpuacct.usage") / 1e9
+}
+
+func number(t *testing.T, file string) float64 {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseFloat(strings.TrimSpace(string(content)), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func stat(t *testing.T, file, name string) float64 {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		if key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key == name {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s has no %s", file, name)
+	return 0
+}
