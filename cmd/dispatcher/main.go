@@ -1,7 +1,8 @@
 // Copyright The webhook-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// The dispatcher takes call events over loopback HTTP, keeps them on disk and delivers them, signed, over HTTPS.
+// The dispatcher takes call events over loopback HTTP, keeps them on disk and delivers them, signed, over HTTPS. With
+// --gateway it does so for all namespaces, and takes events over TLS.
 package main
 
 import (
@@ -22,12 +23,18 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
+	if len(os.Args) == 2 && os.Args[1] == "drain" {
+		return drain(1, os.Stderr)
+	}
 	o := dispatcher.DefaultOptions()
 	verbosity := 0
 	bind(flag.CommandLine, &o, &verbosity)
 	flag.Parse()
 	if o.Namespace == "" {
 		o.Namespace = namespaceOfPod(namespaceFile)
+	}
+	if o.Gateway && !given(flag.CommandLine, "listen") {
+		o.Listen = dispatcher.GatewayListen
 	}
 	handler := slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-verbosity)})
 	log := logr.FromSlogHandler(handler)
@@ -37,7 +44,10 @@ func run() int {
 	}
 	ctx, stop := signal.NotifyContext(logr.NewContext(context.Background(), log), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := dispatcher.Run(ctx, o); err != nil {
+	// From now on: a signal that nobody listens to ends the process.
+	drain := make(chan os.Signal, 1)
+	signal.Notify(drain, syscall.SIGUSR1)
+	if err := dispatcher.Run(ctx, o, drain); err != nil {
 		log.Error(err, "dispatcher ended")
 		return 1
 	}
@@ -56,9 +66,16 @@ func namespaceOfPod(path string) string {
 	return strings.TrimSpace(string(content))
 }
 
+// given says whether the flag was set.
+func given(f *flag.FlagSet, name string) bool {
+	found := false
+	f.Visit(func(set *flag.Flag) { found = found || set.Name == name })
+	return found
+}
+
 func bind(f *flag.FlagSet, o *dispatcher.Options, verbosity *int) {
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the pod, whose endpoints are served; by default the one in "+namespaceFile)
-	f.StringVar(&o.Listen, "listen", o.Listen, "loopback address that takes events")
+	f.StringVar(&o.Listen, "listen", o.Listen, "loopback address that takes events; any address for a gateway, by default "+dispatcher.GatewayListen)
 	f.StringVar(&o.HealthListen, "health-listen", o.HealthListen, "address of /healthz, /readyz and /metrics")
 	f.StringVar(&o.QueueDir, "queue-dir", o.QueueDir, "folder of the queue; it must outlive the container")
 	f.Int64Var(&o.QueueMaxBytes, "queue-max-bytes", o.QueueMaxBytes, "bytes of waiting events beyond which new ones are answered 503")
@@ -71,5 +88,12 @@ func bind(f *flag.FlagSet, o *dispatcher.Options, verbosity *int) {
 	f.StringVar(&o.EgressProxy, "egress-proxy", o.EgressProxy, "http://host:port of a CONNECT proxy with a fixed address; empty for direct connections")
 	f.IntVar(&o.MaxInFlight, "max-in-flight", o.MaxInFlight, "attempts in flight over all endpoints")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "time after SIGTERM in which waiting deliveries still go out")
+	f.BoolVar(&o.QueueOutlivesPod, "queue-outlives-pod", o.QueueOutlivesPod, "the queue's volume is there again for the next pod, so that what is left at the end is not lost")
+	f.BoolVar(&o.Gateway, "gateway", o.Gateway, "serve all namespaces: take events over TLS from whoever may create webhookevents, and deliveries that other dispatchers hand over")
+	f.StringVar(&o.HandoverListen, "handover-listen", o.HandoverListen, "address of a gateway that takes deliveries over")
+	f.StringVar(&o.TLSCertFile, "tls-cert-file", o.TLSCertFile, "PEM file with a gateway's certificate; read again when it changes")
+	f.StringVar(&o.TLSKeyFile, "tls-key-file", o.TLSKeyFile, "PEM file with the key of a gateway's certificate")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "file that leads a gateway to the API server; empty inside a cluster")
+	f.StringVar(&o.GatewayServiceAccount, "gateway-service-account", o.GatewayServiceAccount, "service account of gateways in this namespace: they hand over for all namespaces")
 	f.IntVar(verbosity, "v", 0, "log verbosity; 1 logs each attempt")
 }

@@ -3,7 +3,10 @@
 
 // Package dispatcher assembles the process that takes events, keeps them and delivers them: queue, deliver, outbox, the
 // control stream and ingest, started in that order and stopped in the reverse one. It has no commit point of its own:
-// those of ingest and deliver are the queue's.
+// those of ingest, deliver and handover are the queue's.
+//
+// A gateway is the same process for all namespaces: its callers are judged by the API server, and it takes over what
+// other dispatchers hand over.
 package dispatcher
 
 import (
@@ -24,6 +27,7 @@ import (
 	"github.com/garyclub/webhook-operator/internal/control"
 	"github.com/garyclub/webhook-operator/internal/deliver"
 	"github.com/garyclub/webhook-operator/internal/egress"
+	"github.com/garyclub/webhook-operator/internal/handover"
 	"github.com/garyclub/webhook-operator/internal/ingest"
 	"github.com/garyclub/webhook-operator/internal/outbox"
 	"github.com/garyclub/webhook-operator/internal/queue"
@@ -60,29 +64,40 @@ type Dispatcher struct {
 	client    *control.Client
 	ingest    *ingest.Server
 	health    *health
+	source    *handover.Source
+	gateway   *gateway // nil for a sidecar
+
+	gatewayFile string
 
 	background sync.WaitGroup
 	cancel     context.CancelFunc // of the background
 }
 
-// Run starts a dispatcher and stops it when ctx ends. It waits out the drain timeout for what can still be delivered.
-func Run(ctx context.Context, o Options) error {
+// Run starts a dispatcher and stops it when ctx ends. It waits out the drain timeout for what can still be delivered. A
+// value of drain says that the end is near.
+func Run(ctx context.Context, o Options, drain <-chan os.Signal) error {
 	d, err := New(ctx, o)
 	if err != nil {
 		return err
 	}
-	return d.run(ctx)
+	return d.run(ctx, drain)
 }
 
 // run ends with an error when the queue is broken, so that the process is started again, on a queue opened anew.
-func (d *Dispatcher) run(ctx context.Context) error {
+func (d *Dispatcher) run(ctx context.Context, drain <-chan os.Signal) error {
 	if err := d.Start(ctx); err != nil {
 		return errors.Join(err, d.queue.Close())
 	}
-	select {
-	case <-ctx.Done():
-	case <-d.ingest.Done():
-	case <-d.queue.Broken():
+	for running := true; running; {
+		running = false
+		select {
+		case <-drain:
+			d.Drain(ctx)
+			running = true
+		case <-ctx.Done():
+		case <-d.ingest.Done():
+		case <-d.queue.Broken():
+		}
 	}
 	err := d.Stop(context.WithoutCancel(ctx))
 	if broken := d.queue.Err(); broken != nil {
@@ -99,10 +114,10 @@ func assemble(ctx context.Context, o Options, c clock) (*Dispatcher, error) {
 	if err := os.MkdirAll(o.QueueDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue's folder: %w", err)
 	}
-	d := &Dispatcher{options: o, clock: c, registry: prometheus.NewRegistry()}
+	d := &Dispatcher{options: o, clock: c, registry: prometheus.NewRegistry(), gatewayFile: filepath.Join(o.QueueDir, "gateway")}
 	//nolint:contextcheck // the queue lives until Close, not as long as a context
 	q, err := pebble.Open(pebble.Options{Dir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
-		ReserveBytes: o.reserve(), Now: c.now, Alarm: c.alarm, Ended: newEnds(d.registry, log).note, Log: log})
+		ReserveBytes: o.reserve(), Now: c.now, Alarm: c.alarm, Receives: o.Gateway, Ended: newEnds(d.registry, log).note, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
@@ -131,7 +146,7 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 	o, log := d.options, logr.FromContextOrDiscard(ctx)
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerQueue(d.registry, d.queue)
-	d.endpoints = &endpoints{namespace: o.Namespace, queue: d.queue, file: filepath.Join(o.QueueDir, "endpoints"),
+	d.endpoints = &endpoints{namespace: o.served(), queue: d.queue, file: filepath.Join(o.QueueDir, "endpoints"),
 		grace: o.DeletionGrace, clock: d.clock, changed: func() { d.deliver.EndpointsChanged() },
 		log: log.WithName("endpoints"), listed: make(chan struct{}, 1)}
 	d.endpoints.load()
@@ -142,10 +157,14 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 	d.poster = egress.New(out)
 	d.deliver = deliver.New(deliver.Options{Queue: deliverQueue{d.queue}, Endpoints: d.endpoints, Poster: d.poster,
 		Metrics: deliver.NewMetrics(d.registry), MaxInFlight: o.MaxInFlight, Now: d.clock.now})
+	if err := d.makeSource(log); err != nil {
+		return err
+	}
 	var err error
 	d.client, err = control.NewClient(control.ClientOptions{Address: o.ManagerAddress, CAFile: o.CAFile, TokenFile: o.TokenFile,
 		ServerName: o.ManagerServerName, QueueID: d.queue.ID(), Version: version.String(), Known: d.endpoints.known,
-		Apply: d.endpoints.apply, Log: log.WithName("control"), Registerer: d.registry})
+		Apply: d.endpoints.apply, OnGateway: func(address string) { d.setGateway(address, log) }, Persistent: o.QueueOutlivesPod,
+		Log: log.WithName("control"), Registerer: d.registry})
 	if err != nil {
 		return err
 	}
@@ -154,6 +173,12 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 		return err
 	}
 	in := ingest.Options{Addr: o.Listen, Namespace: o.Namespace, Queue: ingestQueue{d.queue}, Endpoints: d.endpoints, Now: d.clock.now, Registerer: d.registry}
+	if o.Gateway {
+		if d.gateway, err = d.makeGateway(ctx); err != nil {
+			return err
+		}
+		in.Authenticate, in.TLS = d.gateway.authenticate, d.gateway.tls()
+	}
 	if err := in.Validate(); err != nil {
 		return err
 	}
@@ -185,15 +210,22 @@ func (d *Dispatcher) ready() error {
 func (d *Dispatcher) Start(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.cancel = cancel
-	d.background.Go(d.health.serve)
 	d.background.Go(func() { d.matchWaiting(background) })
 	d.background.Go(func() { d.endpoints.sweep(background) })
 	d.background.Go(func() { _ = d.client.Start(background) })
 	d.background.Go(func() { _ = d.outbox.Start(background) })
+	d.background.Go(func() { d.source.Start(background) })
 	d.deliver.Start(background)
+	if d.gateway != nil {
+		if err := d.gateway.start(background, d.background.Go); err != nil {
+			return err
+		}
+	}
 	if err := d.ingest.Start(background); err != nil {
 		return fmt.Errorf("listen for events: %w", err)
 	}
+	// A startup probe that is answered lets the app begin, which may post at once.
+	d.background.Go(d.health.serve)
 	logr.FromContextOrDiscard(ctx).Info("dispatcher is running", "version", version.String(), "queueID", d.queue.ID())
 	return nil
 }
@@ -215,15 +247,16 @@ func (d *Dispatcher) matchWaiting(ctx context.Context) {
 	}
 }
 
-// Stop takes no more events, delivers what is due within the drain timeout, reports, and closes the queue. What is left
-// is on disk for the next start.
+// Stop takes no more events, hands over what waits and delivers what is due within the drain timeout, reports, and closes
+// the queue. What is left is on disk for the next start.
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	log := logr.FromContextOrDiscard(ctx)
 	drain, cancel := context.WithTimeout(ctx, d.bounded(d.options.DrainTimeout))
 	defer cancel()
+	d.gateway.refuse()
 	errs := []error{d.ingest.Stop(drain)}
-	d.deliverRest(drain)
-	d.deliver.Stop(drain)
+	d.gateway.stop(drain)
+	d.empty(drain)
 	flush, cancelFlush := context.WithTimeout(ctx, d.bounded(flushTimeout))
 	defer cancelFlush()
 	if err := d.outbox.Stop(flush); err != nil {
@@ -233,9 +266,10 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	d.cancel()
 	d.background.Wait()
 	left := d.queue.Stats()
-	errs = append(errs, d.client.Close(), d.queue.Close())
+	errs = append(errs, d.client.Close(), d.source.Close(), d.queue.Close())
 	d.poster.Close()
-	log.Info("dispatcher has stopped", "waiting", left.Waiting, "unreportedRecords", left.Outbox)
+	log.Info("dispatcher has stopped", "waiting", left.Waiting, "unmatchedEvents", left.Unmatched, "handedOver", d.source.Total(),
+		"unreportedRecords", left.Outbox, "queueOutlivesPod", d.options.QueueOutlivesPod)
 	return errors.Join(errs...)
 }
 

@@ -47,7 +47,7 @@ func TestBrokenQueueEndsTheProcess(t *testing.T) {
 	q := &breakable{Queue: d.queue, broken: make(chan struct{})}
 	d.queue = q
 	ended := make(chan error, 1)
-	go func() { ended <- d.run(s.context()) }()
+	go func() { ended <- d.run(s.context(), nil) }()
 	s.until("ready", func() bool { return s.status("/readyz") == 200 && s.status("/healthz") == 200 })
 	disk := errors.New("input/output error")
 	q.err.Store(&disk)

@@ -24,7 +24,7 @@ const sweepInterval = 15 * time.Second
 // endpoints holds the list in force, keeps it on disk, and ends what waits for endpoints that do not come back.
 type endpoints struct {
 	endpoint.Current
-	namespace string
+	namespace string // whose endpoints are served; empty for all
 	queue     queue.Queue
 	file      string
 	grace     time.Duration
@@ -60,7 +60,7 @@ func (e *endpoints) load() {
 // event would be answered 202 and dropped.
 func (e *endpoints) check(list []*endpoint.Endpoint) error {
 	for _, p := range list {
-		if p.Namespace != e.namespace {
+		if e.namespace != "" && p.Namespace != e.namespace {
 			return fmt.Errorf("the endpoints are of namespace %q and --namespace is %q: it must be the pod's own", p.Namespace, e.namespace)
 		}
 	}

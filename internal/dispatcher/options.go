@@ -18,9 +18,9 @@ import (
 
 // Options are the dispatcher's settings.
 type Options struct {
-	// Namespace is the pod's own: events are posted for it and its endpoints are served.
+	// Namespace is the pod's own: events are posted for it and its endpoints are served, but for a gateway.
 	Namespace string
-	// Listen is the loopback address that takes events; HealthListen serves health and metrics on the pod's address.
+	// Listen is the address that takes events: loopback, but for a gateway; HealthListen serves health and metrics on the pod's address.
 	Listen       string
 	HealthListen string
 	// QueueDir outlives the container. QueueMaxBytes bounds what waits; ReserveBytes is what its disk keeps free, 0 for
@@ -33,6 +33,18 @@ type Options struct {
 	ManagerServerName string
 	CAFile            string
 	TokenFile         string
+	// QueueOutlivesPod says that what is left at the end is not lost with the pod.
+	QueueOutlivesPod bool
+	// Gateway makes a gateway of it: it serves all namespaces, over TLS.
+	Gateway bool
+	// HandoverListen is where a gateway takes over from other dispatchers. TLSCertFile and TLSKeyFile are what it shows
+	// there and to producers. Kubeconfig leads to the API server; empty means the cluster that the pod runs in.
+	HandoverListen string
+	TLSCertFile    string
+	TLSKeyFile     string
+	Kubeconfig     string
+	// GatewayServiceAccount is the name of the service account that gateways have, in Namespace.
+	GatewayServiceAccount string
 	// EgressAllow are ranges allowed although they are special; EgressProxy is a CONNECT proxy.
 	EgressAllow egress.Prefixes
 	EgressProxy string
@@ -45,6 +57,9 @@ type Options struct {
 	DeletionGrace time.Duration
 }
 
+// GatewayListen is where a gateway takes events, unless it is told otherwise.
+const GatewayListen = ":8443"
+
 // DefaultOptions are the defaults of the flags.
 func DefaultOptions() Options {
 	return Options{
@@ -56,9 +71,14 @@ func DefaultOptions() Options {
 		ManagerAddress: "webhook-manager-control.webhook-system.svc:9443",
 		CAFile:         "/var/run/webhooks/ca.crt",
 		TokenFile:      "/var/run/webhooks/token",
+		HandoverListen: ":9445",
+		TLSCertFile:    "/var/run/webhook-gateway/tls.crt",
+		TLSKeyFile:     "/var/run/webhook-gateway/tls.key",
 		MaxInFlight:    1024,
 		DrainTimeout:   20 * time.Second,
 		DeletionGrace:  time.Minute,
+
+		GatewayServiceAccount: "webhook-gateway",
 	}
 }
 
@@ -71,9 +91,11 @@ func (o *Options) Validate() error {
 	} else if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
 		refuse("--namespace: %s", problems[0])
 	}
-	if !loopback(o.Listen) {
+	if o.Gateway {
+		errs = append(errs, o.validateGateway()...)
+	} else if !loopback(o.Listen) {
 		// Whoever reaches this port can post events, and only the pod's own containers reach its loopback.
-		refuse("--listen: must be a loopback address such as 127.0.0.1:8075")
+		refuse("--listen: must be a loopback address such as 127.0.0.1:8075, but for a gateway")
 	}
 	if _, _, err := net.SplitHostPort(o.HealthListen); err != nil {
 		refuse("--health-listen: must be host:port")
@@ -101,6 +123,29 @@ func (o *Options) Validate() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func (o *Options) validateGateway() (errs []error) {
+	for _, listen := range []struct{ flag, address string }{{"--listen", o.Listen}, {"--handover-listen", o.HandoverListen}} {
+		if _, _, err := net.SplitHostPort(listen.address); err != nil {
+			errs = append(errs, fmt.Errorf("%s: must be host:port", listen.flag))
+		}
+	}
+	if o.TLSCertFile == "" || o.TLSKeyFile == "" {
+		errs = append(errs, errors.New("--tls-cert-file, --tls-key-file: a gateway needs both"))
+	}
+	if problems := validation.IsDNS1123Subdomain(o.GatewayServiceAccount); len(problems) > 0 {
+		errs = append(errs, fmt.Errorf("--gateway-service-account: %s", problems[0]))
+	}
+	return errs
+}
+
+// served is the namespace whose endpoints are served; empty means all.
+func (o *Options) served() string {
+	if o.Gateway {
+		return ""
+	}
+	return o.Namespace
 }
 
 // egress are the settings of the way out.

@@ -56,12 +56,12 @@ type sink struct {
 	counted chan struct{} // gets a value at each report
 }
 
-func (s *sink) Offer(_ context.Context, _ string, _ delivery.Record, done func(bool)) error {
+func (s *sink) Offer(_ context.Context, _ delivery.Source, _ delivery.Record, done func(bool)) error {
 	done(true)
 	return nil
 }
 
-func (s *sink) Count(_ context.Context, _, _ string, all []delivery.Counters, done func()) error {
+func (s *sink) Count(_ context.Context, _ delivery.Source, all []delivery.Counters, done func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = all[len(all)-1]

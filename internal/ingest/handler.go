@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/go-logr/logr"
 
@@ -35,18 +36,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
-	if refused := s.route(r); refused != nil {
+	named, refused := s.route(r)
+	if refused != nil {
 		return nil, refused
+	}
+	// Before a slot is taken: judging a caller may take a while, and slots are for those who may post.
+	namespace, err := s.opt.Authenticate(r, named)
+	if err != nil {
+		return nil, callerProblem(namespace, err)
 	}
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
 		return nil, newProblem(kindBusy, "too many requests are under way")
-	}
-	namespace, err := s.opt.Authenticate(r)
-	if err != nil {
-		return nil, newProblem(kindUnauthenticated, "the caller is not known, or may not post for its namespace")
 	}
 	form, refused := formOf(r.Header)
 	if refused != nil {
@@ -73,16 +76,42 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) ([]byte, *proble
 	return s.append(r.Context(), form, items)
 }
 
-func (s *Server) route(r *http.Request) *problem {
+// route returns the namespace that the path names, empty when it names none.
+func (s *Server) route(r *http.Request) (named string, refused *problem) {
+	named, ok := s.namedBy(r.URL.Path)
 	switch {
-	case r.URL.Path != Path:
-		return newProblem(kindNotFound, "events are posted to "+Path)
+	case !ok && s.opt.named:
+		return "", newProblem(kindNotFound, "events are posted to "+Path+" or "+namespacePrefix+"NAMESPACE"+namespaceSuffix)
+	case !ok:
+		return "", newProblem(kindNotFound, "events are posted to "+Path)
 	case r.Method != http.MethodPost:
-		return newProblem(kindMethod, "events are posted: use POST")
+		return "", newProblem(kindMethod, "events are posted: use POST")
 	case s.closing.Load():
-		return newProblem(kindClosing, "the dispatcher is ending")
+		return "", newProblem(kindClosing, "the dispatcher is ending")
 	}
-	return nil
+	return named, nil
+}
+
+func (s *Server) namedBy(path string) (namespace string, ok bool) {
+	if path == Path {
+		return "", true
+	}
+	rest, ok := strings.CutPrefix(path, namespacePrefix)
+	namespace, whole := strings.CutSuffix(rest, namespaceSuffix)
+	return namespace, ok && whole && s.opt.named && isNamespace(namespace)
+}
+
+// isNamespace says whether a namespace can have that name: a label of RFC 1123.
+func isNamespace(name string) bool {
+	if len(name) == 0 || len(name) > 63 || name[0] == '-' || name[len(name)-1] == '-' {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 // parse makes the items, each under its own id, matched against the endpoints of this moment.

@@ -211,7 +211,7 @@ func TestIdempotencyKeyOfABatch(t *testing.T) {
 
 func TestAuthenticateDecidesTheNamespace(t *testing.T) {
 	f := newFixture(func(o *Options) {
-		o.Authenticate = func(r *http.Request) (string, error) {
+		o.Authenticate = func(r *http.Request, _ string) (string, error) {
 			if r.Header.Get("Authorization") == "" {
 				return "", errors.New("SECRET")
 			}
@@ -227,6 +227,48 @@ func TestAuthenticateDecidesTheNamespace(t *testing.T) {
 	if items := f.queue.appended(); len(items) != 1 || items[0].Event.Namespace != "other" || len(items[0].Endpoints) != 0 {
 		t.Errorf("items = %+v, want one of the namespace other, which has no endpoints", items)
 	}
+}
+
+func TestCallersAreToldWhatToDo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err    error
+		status int
+		kind   kind
+		detail string
+	}{
+		"not known":    {errors.New("SECRET"), 401, kindUnauthenticated, "webhooks.gary.club/events"},
+		"no right":     {fmt.Errorf("SECRET: %w", ErrForbidden), 403, kindForbidden, "create webhookevents.webhooks.gary.club in the namespace clinic"},
+		"no namespace": {ErrNoNamespace, 403, kindNoNamespace, "/v1/namespaces/NAMESPACE/events"},
+		"not told":     {fmt.Errorf("SECRET: %w", ErrUndecided), 503, kindUndecided, "try again"},
+		"is let in":    {nil, 202, "", ""},
+	} {
+		f := newFixture(func(o *Options) {
+			o.Authenticate = func(_ *http.Request, named string) (string, error) { return named, tc.err }
+		})
+		w := f.do(t, request{path: "/v1/namespaces/clinic/events", body: page(t)})
+		if strings.Contains(w.Body.String(), "SECRET") || !strings.Contains(w.Body.String(), tc.detail) {
+			t.Errorf("%s: %s, want %q in it and nothing of the error", name, w.Body, tc.detail)
+		}
+		if tc.err != nil {
+			checkProblem(t, w, tc.status, tc.kind, "", 0)
+			continue
+		}
+		if items := f.queue.appended(); w.Code != 202 || len(items) != 1 || items[0].Event.Namespace != "clinic" {
+			t.Errorf("%s: %d with items %+v", name, w.Code, items)
+		}
+	}
+}
+
+func TestPathsWithANamespace(t *testing.T) {
+	open := func(o *Options) {
+		o.Authenticate = func(_ *http.Request, named string) (string, error) { return named, nil }
+	}
+	for _, path := range []string{"/v1/namespaces//events", "/v1/namespaces/A/events", "/v1/namespaces/a/b/events",
+		"/v1/namespaces/a/events/", "/v1/namespaces/a", "/v1/namespaces/-a/events", "/v1/namespaces/" + strings.Repeat("a", 64) + "/events"} {
+		checkProblem(t, newFixture(open).do(t, request{path: path, body: custom}), 404, kindNotFound, "", 0)
+	}
+	// Without somebody who judges callers nobody posts for another namespace.
+	checkProblem(t, newFixture().do(t, request{path: "/v1/namespaces/other/events", body: custom}), 404, kindNotFound, "", 0)
 }
 
 func TestMoreRequestsThanSlotsAreRefused(t *testing.T) {

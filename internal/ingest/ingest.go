@@ -7,18 +7,22 @@
 // 202 is on disk. A crash before the append leaves nothing; a crash between the append and the answer leaves an event
 // that its producer may post again: with an Idempotency-Key it is still one event, without one it becomes two.
 //
+// Where callers are authenticated, POST /v1/namespaces/NAMESPACE/events does the same for a namespace that is not the
+// caller's own.
+//
 // POST /v1/events takes one event as application/json, or up to 1,000 as application/x-ndjson, all of them or none. The
 // answers:
 //
 //	202  {"id":"evt_…","deliveries":2}, or {"events":[…]} for a batch; deliveries is null until it is known
 //	400  the body is no JSON object, a batch is empty, the Idempotency-Key is malformed, the body broke off
 //	401  the caller is not known
+//	403  the caller may not post for the namespace, or has none of its own
 //	404  405  another path or method
 //	408  the body came too slowly
 //	413  an event, a batch or its number of lines is too large
 //	415  another content type or an encoding
 //	422  well-formed JSON that breaks a rule of a field, or an Idempotency-Key that stands for another body
-//	503  the queue is full, too much is under way, or the dispatcher is ending: with Retry-After
+//	503  the queue is full, too much is under way, callers cannot be judged, or the dispatcher is ending: with Retry-After
 //
 // Errors are problem documents of RFC 9457. They name the field, the rule and the line of a batch, never a value: no byte
 // of a payload reaches an answer, a log line or a metric.
@@ -29,6 +33,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"time"
@@ -46,8 +51,12 @@ const (
 	MaxKeyBytes    = 255
 )
 
-// Path is where events are posted.
-const Path = "/v1/events"
+// Path is where events are posted; the other two enclose a namespace.
+const (
+	Path            = "/v1/events"
+	namespacePrefix = "/v1/namespaces/"
+	namespaceSuffix = "/events"
+)
 
 // Errors that a Queue returns, or wraps, for Append. Every other error is answered as unavailable.
 var (
@@ -88,8 +97,19 @@ type Endpoints interface {
 	Load() *endpoint.Snapshot
 }
 
-// Authenticator says which namespace a request posts for. An error means that the caller may not; it is not shown.
-type Authenticator func(r *http.Request) (namespace string, err error)
+// Errors that an Authenticator returns, or wraps. Every other one means that the caller is not known.
+var (
+	// ErrForbidden: the caller may not post for the namespace.
+	ErrForbidden = errors.New("caller may not post for the namespace")
+	// ErrNoNamespace: the caller named none and has none of its own.
+	ErrNoNamespace = errors.New("caller has no namespace of its own")
+	// ErrUndecided: it cannot be told now.
+	ErrUndecided = errors.New("caller cannot be judged now")
+)
+
+// Authenticator says which namespace a request posts for: the one that its path names, or, when that is empty, the
+// caller's own. An error means that the caller may not; it is not shown, but the namespace may be.
+type Authenticator func(r *http.Request, named string) (namespace string, err error)
 
 // Options are the settings of a Server.
 type Options struct {
@@ -98,8 +118,10 @@ type Options struct {
 	// Namespace is what events are posted for; Authenticate, when set, decides instead.
 	Namespace    string
 	Authenticate Authenticator
-	Queue        Queue
-	Endpoints    Endpoints
+	// TLS, when set, is how the address is served; else it is plain HTTP.
+	TLS       *tls.Config
+	Queue     Queue
+	Endpoints Endpoints
 
 	// MaxConcurrent bounds the requests under way, 256 by default; more are answered 503.
 	MaxConcurrent int
@@ -111,6 +133,9 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
+
+	// named says that a path may name a namespace: somebody judges whether the caller may.
+	named bool
 }
 
 // Validate names what is missing or cannot work.
@@ -131,6 +156,7 @@ func (o *Options) Validate() error {
 }
 
 func (o *Options) setDefaults() {
+	o.named = o.Authenticate != nil
 	if o.MaxConcurrent == 0 {
 		o.MaxConcurrent = 256
 	}
@@ -148,6 +174,6 @@ func (o *Options) setDefaults() {
 	}
 	if o.Authenticate == nil {
 		namespace := o.Namespace
-		o.Authenticate = func(*http.Request) (string, error) { return namespace, nil }
+		o.Authenticate = func(*http.Request, string) (string, error) { return namespace, nil }
 	}
 }

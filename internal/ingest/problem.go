@@ -19,6 +19,9 @@ const (
 	kindNotFound        kind = "not-found"
 	kindMethod          kind = "method-not-allowed"
 	kindUnauthenticated kind = "unauthenticated"
+	kindForbidden       kind = "forbidden"
+	kindNoNamespace     kind = "no-namespace"
+	kindUndecided       kind = "caller-undecided"
 	kindContentType     kind = "content-type"
 	kindEncoding        kind = "content-encoding"
 	kindKey             kind = "idempotency-key"
@@ -47,6 +50,9 @@ var answers = map[kind]answer{
 	kindNotFound:        {http.StatusNotFound, "There is nothing here", "", ""},
 	kindMethod:          {http.StatusMethodNotAllowed, "This method is not allowed", "Allow", http.MethodPost},
 	kindUnauthenticated: {http.StatusUnauthorized, "The caller is not authenticated", "WWW-Authenticate", "Bearer"},
+	kindForbidden:       {http.StatusForbidden, "The caller may not post for this namespace", "", ""},
+	kindNoNamespace:     {http.StatusForbidden, "The caller has no namespace of its own", "", ""},
+	kindUndecided:       {http.StatusServiceUnavailable, "The caller cannot be judged now", "Retry-After", "2"},
 	kindContentType:     {http.StatusUnsupportedMediaType, "This content type is not taken", "Accept", jsonType + ", " + ndjsonType},
 	kindEncoding:        {http.StatusUnsupportedMediaType, "This content encoding is not taken", "Accept-Encoding", "identity"},
 	kindKey:             {http.StatusBadRequest, "The Idempotency-Key is malformed", "", ""},
@@ -71,6 +77,23 @@ type problem struct {
 }
 
 func newProblem(k kind, detail string) *problem { return &problem{kind: k, detail: detail} }
+
+// callerProblem says what a caller that may not post has to do. It quotes a namespace, and nothing of what was sent.
+func callerProblem(namespace string, err error) *problem {
+	switch {
+	case errors.Is(err, ErrForbidden) && isNamespace(namespace):
+		return newProblem(kindForbidden, "the caller needs the right to create webhookevents.webhooks.gary.club in the namespace "+
+			namespace+": bind its service account to the ClusterRole webhook-event-producer there")
+	case errors.Is(err, ErrForbidden):
+		return newProblem(kindForbidden, "the caller needs the right to create webhookevents.webhooks.gary.club in the namespace")
+	case errors.Is(err, ErrNoNamespace):
+		return newProblem(kindNoNamespace, "only service accounts have one: post to "+namespacePrefix+"NAMESPACE"+namespaceSuffix)
+	case errors.Is(err, ErrUndecided):
+		return newProblem(kindUndecided, "the API server could not be asked about the caller: try again")
+	}
+	return newProblem(kindUnauthenticated, "send Authorization: Bearer with a service account's token of the audience "+
+		"webhooks.gary.club/events; one that has expired, or whose pod is gone, is not taken")
+}
 
 // fieldProblem tells malformed JSON from a wrong field.
 func fieldProblem(err error) *problem {

@@ -82,7 +82,10 @@ func (s *Server) Start(ctx context.Context) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		TLSConfig:         s.opt.TLS,
+		Protocols:         new(http.Protocols),
 	}
+	s.server.Protocols.SetHTTP1(true)
 	s.served = make(chan struct{})
 	go s.serve(log, s.server, s.listener)
 	log.Info("taking events", "address", listener.Addr().String())
@@ -91,7 +94,11 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) serve(log logr.Logger, server *http.Server, listener net.Listener) {
 	defer close(s.served)
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	serve := server.Serve
+	if server.TLSConfig != nil {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		log.Error(err, "ingest ended by itself")
 	}
 }

@@ -66,7 +66,7 @@ func TestGatewayCertificateIsRenewedInTime(t *testing.T) {
 	if same(second, third) {
 		t.Error("it is not made anew in the last third of its life")
 	}
-	if signer, err = newPair(now, caLife); err != nil {
+	if signer, err = newPair(now, caLife/2); err != nil {
 		t.Fatal(err)
 	}
 	fourth := refresh()

@@ -7,6 +7,10 @@
 // Commit points: Append returns after the event and its deliveries are synced to disk; Settle returns after the
 // delivery's new state, its outgoing record and the counters are synced in one atomic batch. A crash between the two
 // repeats an attempt; it loses none.
+//
+// A delivery moves to another queue in two steps, so that it is in both for a moment and never in none: TakeOver there
+// returns after its sync, and then HandedOver here removes it. A crash between the two hands it over again, and the
+// other queue knows it.
 package queue
 
 import (
@@ -19,7 +23,7 @@ import (
 	"github.com/garyclub/webhook-operator/internal/event"
 )
 
-// Errors of Append. None leaves anything behind.
+// Errors of Append and TakeOver. None leaves anything behind.
 var (
 	// ErrFull: the queue's own limit, or the reserve of its disk, is reached. Later it may go on.
 	ErrFull = errors.New("queue is full")
@@ -58,6 +62,34 @@ type Lease interface {
 	// Release gives the lease back unchanged: no attempt was made. The endpoint's deliveries are due again at the time.
 	Release(at time.Time)
 }
+
+// Passage says what LeaseWaiting is to lease.
+type Passage struct {
+	// Due has what is due leased too; otherwise it is left to Lease.
+	Due bool
+	// Want says whether the endpoint's deliveries are asked for; nil means all are.
+	Want func(ref endpoint.Ref) bool
+}
+
+// Parcel is a delivery of another queue, with its event.
+type Parcel struct {
+	// Event may be shared with other parcels of the same call; it is then stored once.
+	Event *event.Event
+	// Delivery is Pending or Retrying. Its Hops are raised by TakeOver, and by nobody else.
+	Delivery delivery.Delivery
+}
+
+// TookOver is what became of a parcel. In each case this queue answers for the delivery from now on.
+type TookOver uint8
+
+// What becomes of a parcel.
+const (
+	TookOverAdded TookOver = iota + 1
+	// TookOverPresent: the event was here for that endpoint already, waiting or failed; nothing was added.
+	TookOverPresent
+	// TookOverFailed: the endpoint's share is full, so that it has ended as QueueFull, as in Append.
+	TookOverFailed
+)
 
 // Gate decides whether a delivery to the endpoint may start now. When it refuses, the endpoint's deliveries are passed
 // over until Unpark names it.
@@ -114,6 +146,17 @@ type Queue interface {
 
 	// Lease waits for a due delivery that the gate admits. Endpoints take turns.
 	Lease(ctx context.Context, gate Gate) (Lease, error)
+	// LeaseWaiting leases up to n deliveries that wait, without a gate and without waiting itself: none means that none
+	// is there. A lease of it is no attempt, so a crash gives it back without an interruption. Such a lease ends by
+	// Release, HandedOver or Settle.
+	LeaseWaiting(ctx context.Context, n int, p Passage) ([]Lease, error)
+	// Deferred returns a channel that is closed when a delivery comes to wait for a later time.
+	Deferred() <-chan struct{}
+	// HandedOver removes the deliveries of these leases, for which another queue answers from now on. They count as no
+	// longer pending, and as nothing else. It returns after the sync.
+	HandedOver(ctx context.Context, leases []Lease) error
+	// TakeOver stores the parcels of another queue in one atomic batch, or none.
+	TakeOver(ctx context.Context, parcels []Parcel) ([]TookOver, error)
 	// Unpark makes an endpoint's deliveries eligible again after its gate refused; UnparkAll does so for all endpoints,
 	// those that have nothing waiting now included.
 	Unpark(ref endpoint.Ref)

@@ -184,14 +184,16 @@ func (b *batch) fanOut(seq uint64, e *event.Event, endpoints []*endpoint.Endpoin
 	if shared {
 		b.hold(seq, len(endpoints))
 	}
-	share := int64(b.q.opt.EndpointShare * float64(b.q.opt.MaxBytes))
 	due := millis(b.now)
 	for _, p := range endpoints {
 		l := b.q.book.lane(p.Ref)
 		b.countFor(l, p.UID)
 		id := deliveryID{l.id, seq}
 		s := newStored(e, first(e, p, b.now), shared)
-		if l.bytes+int64(len(e.Payload))+deliveryCost > share {
+		if b.q.opt.Receives {
+			b.index(l.id, s)
+		}
+		if b.q.exceedsShare(l, len(e.Payload)) {
 			s.Delivery = delivery.Fail(s.Delivery, delivery.ReasonQueueFull, b.now)
 			b.note(b.end(id, s, false))
 			continue
@@ -200,6 +202,11 @@ func (b *batch) fanOut(seq uint64, e *event.Event, endpoints []*endpoint.Endpoin
 		b.put(place{l.id, due, seq}, s)
 		b.record(id, s)
 	}
+}
+
+// exceedsShare says whether the endpoint's share is too full for one delivery more.
+func (q *Queue) exceedsShare(l *laneBook, payloadBytes int) bool {
+	return l.bytes+int64(payloadBytes)+deliveryCost > int64(q.opt.EndpointShare*float64(q.opt.MaxBytes))
 }
 
 // first is a delivery at its beginning.

@@ -28,6 +28,7 @@ type batch struct {
 
 	references map[uint64]int
 	keys       map[[32]byte]keyInfo
+	indexed    map[heldID]struct{}
 	lanes      []*laneBook
 	counters   []*counterBook
 

@@ -4,6 +4,10 @@
 package pebble
 
 import (
+	"errors"
+
+	pdb "github.com/cockroachdb/pebble/v2"
+
 	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/queue"
@@ -69,6 +73,29 @@ func (k *book) counter(uid string, ref endpoint.Ref) *counterBook {
 	return c
 }
 
+// index has a delivery found by its event for as long as it is here.
+func (b *batch) index(lane laneID, s *stored) {
+	id := heldOf(lane, s.EventID, s.PayloadSHA)
+	b.set(id.key(), nil)
+	if b.indexed == nil {
+		b.indexed = map[heldID]struct{}{}
+	}
+	b.indexed[id] = struct{}{}
+	s.indexed = true
+}
+
+// holds says whether the event is here for the endpoint.
+func (b *batch) holds(id heldID) (bool, error) {
+	if _, ok := b.indexed[id]; ok {
+		return true, nil
+	}
+	err := b.q.get(id.key(), func([]byte) error { return nil })
+	if errors.Is(err, pdb.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // countFor has what waits in the lane counted for the endpoint with this UID.
 func (b *batch) countFor(l *laneBook, uid string) {
 	if l.uid == uid || uid == "" {
@@ -129,8 +156,11 @@ func (b *batch) countEnd(how queue.Ended) {
 	b.ended[how]++
 }
 
-// release gives up a delivery's hold on its event. The last one deletes it.
+// release forgets a delivery that leaves the queue, and gives up its hold on its event. The last one deletes it.
 func (b *batch) release(seq uint64, s *stored) error {
+	if s.indexed {
+		b.delete(heldOf(laneOf(s.Ref), s.EventID, s.PayloadSHA).key())
+	}
 	left := 0
 	if s.shared {
 		n, err := b.held(seq)

@@ -99,6 +99,7 @@ func (q *Queue) wakeAll() {
 	q.news.tell()
 	q.newCounts.tell()
 	q.newMatch.tell()
+	q.deferred.tell()
 }
 
 // news wakes all who wait for the next change. Its owner's lock guards it.

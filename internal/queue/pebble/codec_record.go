@@ -10,13 +10,18 @@ import (
 	"github.com/garyclub/webhook-operator/internal/event"
 )
 
-const flagShared = 1
+const (
+	flagShared  = 1
+	flagIndexed = 2
+)
 
 // stored is a delivery with the measures of its event, as it stands on disk.
 type stored struct {
 	delivery.Record
 	// shared says that the event has, or had, more than one delivery.
 	shared bool
+	// indexed says that it stands in the table of what is held, by its event.
+	indexed bool
 }
 
 func newStored(e *event.Event, d delivery.Delivery, shared bool) *stored {
@@ -30,6 +35,9 @@ func appendRecord(dst []byte, s *stored) []byte {
 	var flags byte
 	if s.shared {
 		flags |= flagShared
+	}
+	if s.indexed {
+		flags |= flagIndexed
 	}
 	dst = append(dst, codecVersion, flags)
 	dst = appendText(dst, s.Ref.Namespace)
@@ -75,7 +83,8 @@ func appendAttempt(dst []byte, a *delivery.Attempt) []byte {
 func parseRecord(value []byte) (*stored, error) {
 	r := openValue(string(value))
 	s := &stored{}
-	s.shared = r.byte()&flagShared != 0
+	flags := r.byte()
+	s.shared, s.indexed = flags&flagShared != 0, flags&flagIndexed != 0
 	s.Ref.Namespace = r.text()
 	s.Ref.Name = r.text()
 	s.UID = r.text()

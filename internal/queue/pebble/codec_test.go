@@ -17,7 +17,7 @@ import (
 
 func sampleRecord() *stored {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	return &stored{shared: true, Record: delivery.Record{
+	return &stored{shared: true, indexed: true, Record: delivery.Record{
 		Delivery: delivery.Delivery{
 			Ref: endpoint.Ref{Namespace: "team", Name: "a"}, UID: "uid", EventID: "evt_1", Trigger: delivery.TriggerEvent,
 			State: delivery.Failed, Reason: "TimedOut", Accepted: at, Deadline: at.Add(time.Hour), Due: time.Time{},

@@ -17,6 +17,13 @@
 // written to the database without a sync would stay in the memory of the process that is about to die, whereas a slot
 // is in the hands of the operating system when the write returns.
 //
+// # Hand-over
+//
+// A delivery of another queue is looked for under held, where each stands that was taken over, and in a queue that
+// Receives each of its own too, for as long as it waits or is a dead letter. What this queue has delivered or handed over
+// itself is not known any more: it would be taken again. LeaseWaiting goes through the lanes on disk, one after the
+// other; where it stopped it goes on, since what it has passed is mostly deleted by then.
+//
 // When a sync fails, the queue is broken: every call answers with that error until the process starts again.
 //
 // # Bounds
@@ -47,6 +54,7 @@
 //	counters   | n | UID |                           counters
 //	key        | i | hash 32 |                       key
 //	key's age  | j | time 8 | hash 32 |              empty
+//	held       | h | lane 16 | event 16 |            empty; of deliveries with flag 2
 //	format     | m | f |                             uvarint, now 1
 //	queue id   | m | q |                             text
 //	totals     | m | s |                             totals
@@ -57,7 +65,8 @@
 //	record   | 1 | flags | namespace | name | UID | event id | trigger | state 1 | reason | accepted | deadline | due |
 //	         | wait int | count int | max int | interruptions int | hops int | completed | redeliverable until |
 //	         | type | time | call id | agent id | bytes int | SHA-256 32 | n uvarint | n times attempt |
-//	         flags: 1 = the event has more than one delivery, so that it has a reference count
+//	         flags: 1 = the event has more than one delivery, so that it has a reference count; 2 = it stands under
+//	         held, by the first 16 bytes of the SHA-256 of its event's id and the body's SHA-256
 //	attempt  | number int | start | duration int | outcome | code int | message | retry after int |
 //	event    | 1 | id | namespace | type | time | call id | agent id | accepted | SHA-256 32 | payload to the end |
 //	lane     | 1 | namespace | name | UID | waiting int | bytes int | gone incarnation |

@@ -26,6 +26,7 @@ const (
 	tableKey        = 'i'
 	tableKeyAge     = 'j'
 	tableMeta       = 'm'
+	tableHeld       = 'h'
 )
 
 var (
@@ -119,6 +120,22 @@ func parseDeadKey(key []byte) (expires int64, id deliveryID, ok bool) {
 	}
 	return int64(binary.BigEndian.Uint64(key[1:])),
 		deliveryID{lane: laneID(key[9:25]), seq: binary.BigEndian.Uint64(key[25:])}, true
+}
+
+// heldID names a delivery by what another queue knows of it: its endpoint and its event. The body is a part of that: an
+// idempotency key that is used again after its window gives the same id to another event.
+type heldID struct {
+	lane  laneID
+	event [16]byte
+}
+
+func heldOf(lane laneID, eventID string, body [32]byte) heldID {
+	sum := sha256.Sum256(append([]byte(eventID), body[:]...))
+	return heldID{lane, [16]byte(sum[:16])}
+}
+
+func (h heldID) key() []byte {
+	return append(append(append(make([]byte, 0, 33), tableHeld), h.lane[:]...), h.event[:]...)
 }
 
 func keyKey(hash [32]byte) []byte { return append([]byte{tableKey}, hash[:]...) }

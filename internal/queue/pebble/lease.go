@@ -21,6 +21,9 @@ import (
 // readPause is how long a lane waits after a read of it failed: a disk that is ill may be well again.
 const readPause = 5 * time.Second
 
+// dueAlready is when what was leased by its due time may be leased again, whatever the clock of its due time was.
+const dueAlready = 0
+
 // Lease implements queue.Queue.
 func (q *Queue) Lease(ctx context.Context, gate queue.Gate) (queue.Lease, error) {
 	for {
@@ -92,7 +95,7 @@ func (q *Queue) hold(ctx context.Context, p place, gate queue.Gate) (*lease, err
 	if err != nil || !found {
 		// What is corrupt will be so the next time too: it must not stand for ever at the head of its lane.
 		waits := err != nil && !errors.Is(err, errCorrupt) && !pdb.IsCorruptionError(err)
-		q.giveBack(p, waits, millis(q.opt.Now().Add(readPause)))
+		q.giveBack(p, dueAlready, waits, millis(q.opt.Now().Add(readPause)))
 		return nil, err
 	}
 	if now := q.opt.Now(); now.After(s.Deadline) {
@@ -106,7 +109,7 @@ func (q *Queue) hold(ctx context.Context, p place, gate queue.Gate) (*lease, err
 		q.park(p, unparked)
 		return nil, nil
 	}
-	return &lease{q: q, place: p, stored: s, mark: q.marks.set(p)}, nil
+	return &lease{q: q, place: p, ready: dueAlready, stored: s, mark: q.marks.set(p)}, nil
 }
 
 // waitingAt reads the delivery that waits at the place.
@@ -133,11 +136,11 @@ func (q *Queue) park(p place, unparked uint64) {
 	defer q.mu.Unlock()
 	l := q.lanes[p.lane]
 	l.parked = l.unparked == unparked
-	q.putBack(l, p)
+	q.putBack(l, p, dueAlready)
 }
 
-// giveBack ends the hold on a delivery. When it still waits, its lane is due again at the time.
-func (q *Queue) giveBack(p place, waits bool, at int64) {
+// giveBack ends the hold on a delivery. When it still waits, it is due again as before, and its lane at the time.
+func (q *Queue) giveBack(p place, ready int64, waits bool, at int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !waits {
@@ -146,14 +149,13 @@ func (q *Queue) giveBack(p place, waits bool, at int64) {
 	}
 	l := q.lanes[p.lane]
 	l.notBefore = max(l.notBefore, at)
-	q.putBack(l, p)
+	q.putBack(l, p, ready)
 }
 
-func (q *Queue) putBack(l *lane, p place) {
+func (q *Queue) putBack(l *lane, p place, ready int64) {
 	delete(q.flying, p)
-	now := millis(q.opt.Now())
-	l.add(entry{p, min(p.due, now)}) // it was due already
-	q.offer(l, now)
+	l.add(entry{p, ready})
+	q.offer(l, millis(q.opt.Now()))
 }
 
 // Unpark implements queue.Queue.
@@ -185,6 +187,7 @@ var errSettled = errors.New("lease was given back already")
 type lease struct {
 	q      *Queue
 	place  place
+	ready  int64 // when it may be leased after a release
 	stored *stored
 	mark   int
 	over   atomic.Bool
@@ -235,5 +238,5 @@ func (l *lease) Release(at time.Time) {
 		return
 	}
 	l.q.marks.clear(l.mark)
-	l.q.giveBack(l.place, true, millis(at))
+	l.q.giveBack(l.place, l.ready, true, millis(at))
 }

@@ -49,6 +49,9 @@ type Options struct {
 	BallastBytes int64
 	// FreeBytes returns the free space of the disk; default asks FS.
 	FreeBytes func() (uint64, error)
+	// Receives says that deliveries are taken over from other queues: each one of this queue's own can then be found by
+	// its event, so that it is not taken a second time. It costs a write for each.
+	Receives bool
 	// Ended is told which deliveries ended, once they are synced, from one goroutine, which it must not hold up.
 	Ended func([]queue.Ended)
 	// Log takes what the database has to say; default discards it.

@@ -25,7 +25,7 @@ func newDisk(_ testing.TB, l queuetest.Limits) queuetest.Disk {
 		MaxBytes:  l.MaxBytes, EndpointShare: l.EndpointShare, DeadLetterBytes: l.DeadLetterBytes,
 		DeadLetterRetention: l.DeadLetterRetention, IdempotencyWindow: l.IdempotencyWindow,
 		IdempotencyKeys: l.IdempotencyKeys, OutboxRecords: l.OutboxRecords,
-		Ended: l.Ended,
+		Receives: l.Receives, Ended: l.Ended,
 	}}
 }
 

@@ -28,6 +28,9 @@ func (q *Queue) publish(b *batch) {
 	}
 	for _, a := range b.waiting {
 		l := q.laneFor(a.place.lane, a.ref)
+		if a.place.due > now {
+			q.deferred.tell()
+		}
 		if _, flying := q.flying[a.place]; flying {
 			continue // a refill found it on disk and it was leased before the sync
 		}

@@ -61,6 +61,10 @@ type Queue struct {
 	news      news // of records
 	newCounts news // of counters
 	newMatch  news // of unmatched events, or of endpoints
+	deferred  news // of deliveries that wait for a later time
+
+	passing sync.Mutex
+	passed  place // where LeaseWaiting goes on; zero at the beginning
 }
 
 // ID implements queue.Queue.

@@ -26,6 +26,8 @@ type Limits struct {
 	EndpointShare                              float64
 	OutboxRecords                              int
 	DeadLetterRetention, IdempotencyWindow     time.Duration
+	// Receives says that deliveries are taken over from other queues.
+	Receives bool
 	// Ended is to be told what ended.
 	Ended func([]queue.Ended)
 }
@@ -74,6 +76,13 @@ func Run(t *testing.T, engine Engine) {
 		"the tenth crash ends a delivery":                testInterrupted,
 		"dead letters expire":                            testDeadLetters,
 		"thousands of dead letters expire at once":       testManyDeadLetters,
+		"what waits is leased for a hand-over":           testLeaseWaiting,
+		"a backlog is leased for a hand-over":            testLeaseWaitingBacklog,
+		"a wait that begins is told":                     testDeferred,
+		"what is handed over is pending no more":         testHandedOver,
+		"a delivery moves to another queue":              testTakeOver,
+		"what is here is not taken twice":                testTakeOverKnows,
+		"a full queue or share says so to a hand-over":   testTakeOverFull,
 		"a closed queue says so":                         testClosed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, engine) })

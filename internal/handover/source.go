@@ -1,0 +1,290 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/garyclub/webhook-operator/internal/backoff"
+	"github.com/garyclub/webhook-operator/internal/endpoint"
+	"github.com/garyclub/webhook-operator/internal/handover/handoverpb"
+)
+
+const (
+	// answerTimeout is what a gateway may take to answer, the opening of a connection included. A grace period is short.
+	answerTimeout = 3 * time.Second
+	// lastTries is how many passes in a row may come to nothing before Rest gives up, one that was not answered counted
+	// as lateTries: a gateway that is away is not waited for, since deliveries have to go out in the time that is left,
+	// whereas one that refuses, or is this dispatcher itself, is followed by the next at once.
+	lastTries = 4
+	lateTries = 2
+	// gather is how long what comes to wait is collected before it is handed over.
+	gather = 100 * time.Millisecond
+	// passedOver is how long an endpoint is left out whose deliveries cannot be handed over now.
+	passedOver = time.Minute
+
+	firstPause = 100 * time.Millisecond
+	maxPause   = 15 * time.Second
+
+	// roundRobin makes the next stream go to another gateway.
+	roundRobin = `{"loadBalancingConfig":[{"round_robin":{}}]}`
+)
+
+// Errors of a hand-over.
+var (
+	// ErrNoGateway: nobody is known that could take anything.
+	ErrNoGateway = errors.New("there is no gateway")
+	// errSelf: the gateway that answered is this one.
+	errSelf = errors.New("the gateway that answered is this dispatcher itself")
+)
+
+// SourceOptions are the settings of a Source. Queue, QueueID, Transport and Token are required.
+type SourceOptions struct {
+	Queue   SourceQueue
+	QueueID string
+	// Transport and Token are how a gateway is trusted and who calls it.
+	Transport credentials.TransportCredentials
+	Token     credentials.PerRPCCredentials
+	// Now is the steady clock of due times; nil means time.Now.
+	Now        func() time.Time
+	Log        logr.Logger
+	Registerer prometheus.Registerer
+}
+
+// Source hands over what waits in a queue.
+type Source struct {
+	o       SourceOptions
+	metrics *sourceMetrics
+	total   atomic.Int64
+	begun   chan struct{}
+	begin   func()
+	// turn is held by the pass under way, and guards skip.
+	turn chan struct{}
+	skip map[endpoint.Ref]time.Time
+
+	mu      sync.Mutex
+	address string
+	conn    *grpc.ClientConn // to the address; nil while there is none
+	moved   chan struct{}    // closed at the next change of the address
+}
+
+// NewSource makes a source that knows no gateway yet.
+func NewSource(o SourceOptions) (*Source, error) {
+	if o.Queue == nil || o.QueueID == "" || o.Transport == nil || o.Token == nil {
+		return nil, errors.New("handover: Queue, QueueID, Transport and Token are required")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Source{o: o, metrics: newSourceMetrics(o.Registerer), begun: make(chan struct{}), turn: make(chan struct{}, 1),
+		skip: map[endpoint.Ref]time.Time{}, moved: make(chan struct{})}
+	s.begin = sync.OnceFunc(func() { close(s.begun) })
+	return s, nil
+}
+
+// SetGateway says where the gateway's hand-over service is, host:port; empty means that there is none.
+func (s *Source) SetGateway(address string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if address == s.address {
+		return nil
+	}
+	conn, err := s.connect(address)
+	if err != nil {
+		return fmt.Errorf("hand-over: %w", err)
+	}
+	if s.conn != nil {
+		_ = s.conn.Close() // a stream on it ends, and what it had leased is given back
+	}
+	s.address, s.conn = address, conn
+	close(s.moved)
+	s.moved = make(chan struct{})
+	return nil
+}
+
+func (s *Source) connect(address string) (*grpc.ClientConn, error) {
+	if address == "" {
+		return nil, nil
+	}
+	return grpc.NewClient("dns:///"+address,
+		grpc.WithTransportCredentials(s.o.Transport.Clone()), grpc.WithPerRPCCredentials(s.o.Token),
+		grpc.WithDefaultServiceConfig(roundRobin), grpc.WithDisableServiceConfig(), // none out of DNS
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: answerTimeout,
+			Backoff: grpcbackoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: answerTimeout}}),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(maxResponseBytes),
+			grpc.MaxCallSendMsgSize(maxMessageBytes)),
+	)
+}
+
+// gateway is where to hand over to, and a channel that is closed when that changes.
+func (s *Source) gateway() (*grpc.ClientConn, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn, s.moved
+}
+
+// Gateway is the address that was set last.
+func (s *Source) Gateway() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.address
+}
+
+// Known says whether there is a gateway, as far as anybody has said.
+func (s *Source) Known() bool {
+	conn, _ := s.gateway()
+	return conn != nil
+}
+
+// Total is how many deliveries were handed over.
+func (s *Source) Total() int64 { return s.total.Load() }
+
+// Begin has Start hand over what waits and is not due, now and whatever comes to wait later.
+func (s *Source) Begin() { s.begin() }
+
+// Begun says whether Begin was called.
+func (s *Source) Begun() bool {
+	select {
+	case <-s.begun:
+		return true
+	default:
+		return false
+	}
+}
+
+// Start hands over from Begin on, until ctx ends.
+func (s *Source) Start(ctx context.Context) {
+	select {
+	case <-s.begun:
+	case <-ctx.Done():
+		return
+	}
+	last := ""
+	for failures := 0; ctx.Err() == nil; {
+		deferred := s.o.Queue.Deferred() // before the look, so that nothing is missed
+		_, changed := s.gateway()
+		_, err := s.pass(ctx, false)
+		wait := gather
+		switch {
+		case err == nil:
+			failures, last = 0, ""
+			waitFor(ctx, maxPause, deferred, changed)
+		case errors.Is(err, ErrNoGateway):
+			waitFor(ctx, 0, changed)
+		default:
+			failures++
+			last = s.tell(ctx, last, err)
+			wait = backoff.Next(firstPause, maxPause, failures, rand.Float64())
+		}
+		waitFor(ctx, wait)
+	}
+}
+
+// Rest hands over all that waits, due or not, until nothing is left, no gateway answers, or ctx ends. It returns how
+// many deliveries were handed over; the error says why there may be more.
+func (s *Source) Rest(ctx context.Context) (moved int, err error) {
+	if conn, _ := s.gateway(); conn != nil {
+		conn.ResetConnectBackoff()
+	}
+	for failures := 0; ; {
+		n, err := s.pass(ctx, true)
+		moved += n
+		if err == nil || errors.Is(err, ErrNoGateway) || ctx.Err() != nil {
+			return moved, err
+		}
+		if n > 0 {
+			failures = 0
+		}
+		if failures++; errors.Is(err, errLate) {
+			failures += lateTries - 1
+		}
+		if failures >= lastTries {
+			return moved, err
+		}
+		waitFor(ctx, firstPause)
+	}
+}
+
+// Close ends the connection.
+func (s *Source) Close() error { return s.SetGateway("") }
+
+// tell logs why a hand-over was broken off: a cause that is new for all to see, its repetitions for those who look.
+func (s *Source) tell(ctx context.Context, last string, err error) (cause string) {
+	if ctx.Err() != nil {
+		return last
+	}
+	level := 0
+	if cause = err.Error(); cause == last {
+		level = 1
+	}
+	s.o.Log.V(level).Info("hand-over was broken off", "cause", cause)
+	return cause
+}
+
+// waitFor waits for the first of the channels, for a time when that is not 0, or for the end of ctx.
+func waitFor(ctx context.Context, limit time.Duration, channels ...<-chan struct{}) {
+	var over <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		over = timer.C
+	}
+	first, second := (<-chan struct{})(nil), (<-chan struct{})(nil)
+	switch len(channels) {
+	case 2:
+		first, second = channels[0], channels[1]
+	case 1:
+		first = channels[0]
+	}
+	select {
+	case <-ctx.Done():
+	case <-over:
+	case <-first:
+	case <-second:
+	}
+}
+
+// pass hands over what is there now, on one stream. A stream that was broken has given back what it had leased.
+func (s *Source) pass(ctx context.Context, due bool) (moved int, err error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	conn, _ := s.gateway()
+	if conn == nil {
+		return 0, ErrNoGateway
+	}
+	t := &talk{source: s, client: handoverpb.NewHandOverClient(conn)}
+	defer t.end()
+	if moved, err = t.run(ctx, due); err != nil {
+		s.metrics.faults.Inc()
+	}
+	return moved, err
+}
+
+// wanted says whether an endpoint's deliveries can be handed over, as far as is known.
+func (s *Source) wanted(ref endpoint.Ref) bool {
+	until, known := s.skip[ref]
+	if known && !s.o.Now().Before(until) {
+		delete(s.skip, ref)
+		known = false
+	}
+	return !known
+}
+
+func (s *Source) passOver(ref endpoint.Ref) { s.skip[ref] = s.o.Now().Add(passedOver) }

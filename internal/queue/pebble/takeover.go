@@ -1,0 +1,126 @@
+// Copyright The webhook-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/garyclub/webhook-operator/internal/delivery"
+	"github.com/garyclub/webhook-operator/internal/event"
+	"github.com/garyclub/webhook-operator/internal/queue"
+)
+
+// TakeOver implements queue.Queue.
+func (q *Queue) TakeOver(ctx context.Context, parcels []queue.Parcel) ([]queue.TookOver, error) {
+	o := &takeOverOp{parcels: parcels, out: make([]queue.TookOver, len(parcels))}
+	if _, err := q.submit(ctx, o); err != nil {
+		return nil, fmt.Errorf("take %d deliveries over: %w", len(parcels), err)
+	}
+	return o.out, nil
+}
+
+type takeOverOp struct {
+	call
+	parcels []queue.Parcel
+	out     []queue.TookOver
+}
+
+func (o *takeOverOp) size() int {
+	n := 0
+	for i := range o.parcels {
+		n += len(o.parcels[i].Event.Payload) + eventCost + deliveryCost
+	}
+	return n
+}
+
+// taking is an event that is to be stored, with how many of its deliveries are new here.
+type taking struct {
+	seq    uint64
+	fresh  int
+	stored bool
+}
+
+func (o *takeOverOp) prepare(b *batch) error {
+	events, cost, err := o.fresh(b)
+	if err != nil {
+		return err
+	}
+	if cost > 0 && (b.q.book.live+cost > b.q.opt.MaxBytes || !b.q.space.free(b.now, cost)) {
+		return queue.ErrFull
+	}
+	for i := range o.parcels {
+		if o.out[i] != queue.TookOverPresent {
+			p := &o.parcels[i]
+			o.out[i] = b.takeOver(p, events[p.Event])
+		}
+	}
+	return nil
+}
+
+// fresh notes which parcels are here already, and returns the events of the others with what all of it costs. It changes
+// nothing else, since the whole may still be refused.
+func (o *takeOverOp) fresh(b *batch) (events map[*event.Event]*taking, cost int64, err error) {
+	events = map[*event.Event]*taking{}
+	seen := map[heldID]struct{}{}
+	for i := range o.parcels {
+		p := &o.parcels[i]
+		id := heldOf(laneOf(p.Delivery.Ref), p.Event.ID, p.Event.SHA256)
+		_, here := seen[id]
+		if !here {
+			if here, err = b.holds(id); err != nil {
+				return nil, 0, err
+			}
+		}
+		if here {
+			o.out[i] = queue.TookOverPresent
+			continue
+		}
+		seen[id] = struct{}{}
+		e := events[p.Event]
+		if e == nil {
+			e = &taking{}
+			events[p.Event] = e
+			cost += int64(len(p.Event.Payload)) + eventCost
+		}
+		e.fresh++
+		cost += deliveryCost
+	}
+	return events, cost, nil
+}
+
+// takeOver stores one delivery, with its event when that is not stored yet.
+func (b *batch) takeOver(p *queue.Parcel, t *taking) queue.TookOver {
+	if !t.stored {
+		b.store(p.Event, t)
+	}
+	d := p.Delivery
+	d.EventID, d.Hops = p.Event.ID, d.Hops+1
+	l := b.q.book.lane(d.Ref)
+	b.countFor(l, d.UID)
+	s := newStored(p.Event, d, t.fresh > 1)
+	b.index(l.id, s)
+	id := deliveryID{l.id, t.seq}
+	if b.q.exceedsShare(l, len(p.Event.Payload)) {
+		s.Delivery = delivery.Fail(s.Delivery, delivery.ReasonQueueFull, b.now)
+		b.note(b.end(id, s, false))
+		return queue.TookOverFailed
+	}
+	b.enqueue(l, len(p.Event.Payload))
+	b.put(place{l.id, millisAfter(d.Due), t.seq}, s)
+	b.record(id, s)
+	return queue.TookOverAdded
+}
+
+func (b *batch) store(e *event.Event, t *taking) {
+	book := b.q.book
+	t.seq, t.stored = book.nextSeq, true
+	book.nextSeq++
+	b.scratch = appendEvent(b.scratch[:0], e)
+	b.set(seqKey(tableEvent, t.seq), b.scratch)
+	book.live += int64(len(e.Payload)) + eventCost
+	if t.fresh > 1 {
+		b.hold(t.seq, t.fresh)
+	}
+}
