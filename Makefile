@@ -173,8 +173,8 @@ deploy: ## Deploy the manager with its CRDs and roles.
 	$(KUBECTL) apply --server-side -k config/default
 
 .PHONY: undeploy
-undeploy: ## Remove what deploy made.
-	$(KUBECTL) delete --ignore-not-found -k config/default
+undeploy: ## Remove what deploy made, but the CRDs: uninstall does that.
+	$(KUBECTL) delete --ignore-not-found -k config/operator
 
 ##@ Tools
 
