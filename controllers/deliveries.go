@@ -23,7 +23,8 @@ func (r *WebhookEndpointReconciler) deliveries(_ context.Context, w *work) error
 	if w.known {
 		count(w.obj.Status.Deliveries, w.totals)
 	}
-	alone, left := w.note.aloneFor(w.obj.Status.Dispatchers.Connected, w.now)
+	known := w.condition(v1alpha1.ConditionDelivering).Reason == v1alpha1.ReasonNoDispatcher
+	alone, left := w.note.aloneFor(w.obj.Status.Dispatchers.Connected, known, w.now)
 	w.set(delivering(w.endpoint.Hold, alone, w.obj.Status.Deliveries))
 	if left > 0 {
 		return reconcile.Waiting(left)
@@ -36,14 +37,17 @@ func (r *WebhookEndpointReconciler) deliveries(_ context.Context, w *work) error
 const aloneTime = time.Minute
 
 // aloneFor says whether the endpoint has been without a dispatcher for aloneTime, and otherwise when to look again; zero
-// when one is connected.
-func (n *note) aloneFor(connected int32, now time.Time) (alone bool, left time.Duration) {
+// when one is connected. known says that the status tells of it already: to a new leader it is no news.
+func (n *note) aloneFor(connected int32, known bool, now time.Time) (alone bool, left time.Duration) {
 	if connected > 0 {
 		n.alone = time.Time{}
 		return false, 0
 	}
 	if n.alone.IsZero() {
 		n.alone = now
+		if known {
+			n.alone = now.Add(-aloneTime)
+		}
 	}
 	left = aloneTime - now.Sub(n.alone)
 	return left <= 0, max(left, 0)

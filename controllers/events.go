@@ -49,7 +49,7 @@ func deliveryNews(before, after *v1alpha1.WebhookEndpoint) []news {
 	switch {
 	case nowFailing && failed > 0:
 		return []news{{corev1.EventTypeWarning, is.Reason, failedNote(after, failed)}}
-	case nowFailing:
+	case nowFailing && was.Reason != v1alpha1.ReasonNoDispatcher: // which hid what was told before
 		return []news{{corev1.EventTypeWarning, is.Reason, is.Message}}
 	case failed > 0:
 		return []news{{corev1.EventTypeWarning, reasonDeliveriesFailed, failedNote(after, failed)}}

@@ -75,18 +75,20 @@ func TestAloneIsNewsAfterAMinute(t *testing.T) {
 	n, start := &note{}, time.Unix(1000, 0)
 	for i, step := range []struct {
 		connected int32
+		known     bool
 		after     time.Duration
 		wantAlone bool
 		wantLeft  time.Duration
 	}{
-		{0, 0, false, aloneTime},
-		{0, aloneTime - time.Second, false, time.Second},
-		{1, aloneTime, false, 0},
-		{0, aloneTime, false, aloneTime}, // a rolling update: it begins anew
-		{0, 2 * aloneTime, true, 0},
-		{2, 3 * aloneTime, false, 0},
+		{0, false, 0, false, aloneTime},
+		{0, false, aloneTime - time.Second, false, time.Second},
+		{1, false, aloneTime, false, 0},
+		{0, false, aloneTime, false, aloneTime}, // a rolling update: it begins anew
+		{0, false, 2 * aloneTime, true, 0},
+		{2, true, 3 * aloneTime, false, 0},
+		{0, true, 3 * aloneTime, true, 0}, // as a new leader sees it
 	} {
-		alone, left := n.aloneFor(step.connected, start.Add(step.after))
+		alone, left := n.aloneFor(step.connected, step.known, start.Add(step.after))
 		if alone != step.wantAlone || left != step.wantLeft {
 			t.Errorf("step %d: alone %t, %s left", i, alone, left)
 		}

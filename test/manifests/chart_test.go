@@ -58,6 +58,35 @@ func TestChartAndKustomizeRenderTheSame(t *testing.T) {
 	}
 }
 
+// Released elsewhere, nothing points to the namespace of config/.
+func TestTheChartFollowsItsNamespace(t *testing.T) {
+	out := string(helm(t, "--namespace", "elsewhere", "--set", "gateway.enabled=true"))
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "webhook-system") && !strings.Contains(line, "description:") {
+			t.Errorf("%s", line)
+		}
+	}
+	if strings.Count(out, "elsewhere") < 20 {
+		t.Error("the namespace is not what was asked for")
+	}
+}
+
+func TestCertManagerIsAskedForTheCertificate(t *testing.T) {
+	objects := byName(t, helm(t, "--set", "injection.certificates.from=cert-manager"))
+	for _, id := range []string{"Issuer webhook-system/webhook-manager-root", "Issuer webhook-system/webhook-manager-ca",
+		"Certificate webhook-system/webhook-manager-ca", "Certificate webhook-system/webhook-manager-webhook"} {
+		if objects[id] == nil {
+			t.Errorf("no %s", id)
+		}
+	}
+	if from := objects["MutatingWebhookConfiguration /webhook-manager"].GetAnnotations()["cert-manager.io/inject-ca-from"]; from != "webhook-system/webhook-manager-webhook" {
+		t.Errorf("the CA is injected from %q", from)
+	}
+	if text := fmt.Sprint(objects["Deployment webhook-system/webhook-manager"].Object); !strings.Contains(text, "--inject-certificates=/var/run/webhook-manager") {
+		t.Error("the manager does not read the certificate")
+	}
+}
+
 func TestCRDsSurviveAnUninstall(t *testing.T) {
 	found := 0
 	for id, o := range byName(t, helm(t)) {
