@@ -7,7 +7,8 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-images=dist/node
+root=$PWD
+images=$root/dist/node
 mkdir -p "$images"
 
 hack/node.sh check || {
@@ -17,7 +18,7 @@ hack/node.sh check || {
 
 # Two versions of the dispatcher, to go from one to the other over the same queue.
 for version in v0.0.1-test v0.0.2-test; do
-  make build VERSION=$version BIN="$PWD/$images/$version"
+  make build VERSION=$version BIN="$images/$version"
   for name in manager dispatcher; do
     bin/oci -name "webhook-operator/$name:$version" -user 65532:65532 -out "$images/$name-$version.tar" "$images/$version/$name"
   done
@@ -26,9 +27,9 @@ CGO_ENABLED=0 go build -tags node -trimpath -o "$images/node-app" ./test/node/ap
 bin/oci -name webhook-operator/node-app:test -out "$images/node-app.tar" "$images/node-app"
 go test -tags node -c -o "$images/node.test" ./test/node
 
-stop() { [ -n "${KEEP:-}" ] || hack/node.sh down; }
+stop() { [ -n "${KEEP:-}" ] || "$root/hack/node.sh" down; }
 trap stop EXIT
 hack/node.sh up
 hack/node.sh load "$images"/*.tar
 cd test/node
-../../hack/node.sh exec "../../$images/node.test" -test.v -test.count=1 -test.timeout 40m ${RUN:+-test.run "$RUN"}
+"$root/hack/node.sh" exec "$images/node.test" -test.v -test.count=1 -test.timeout 40m ${RUN:+-test.run "$RUN"}

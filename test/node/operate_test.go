@@ -7,8 +7,6 @@ package node
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,14 +84,13 @@ func TestIdleCost(t *testing.T) {
 	begin := map[string]float64{}
 	<-time.After(10 * time.Second) // until what the start brought is done
 	for name, uid := range pods {
-		begin[name] = cpuSeconds(t, name, uid)
+		begin[name] = one(t, name, uid).cpuSeconds(t)
 	}
 	<-time.After(span)
 	for name, uid := range pods {
-		share := (cpuSeconds(t, name, uid) - begin[name]) / span.Seconds()
-		memory := number(t, one(t, name, uid).cgroup(t, "memory")+"/memory.usage_in_bytes")
-		inactive := stat(t, one(t, name, uid).cgroup(t, "memory")+"/memory.stat", "total_inactive_file")
-		t.Logf("%s, idle: %.1f MiB, %.2f %% of a core", name, (memory-inactive)/(1<<20), 100*share)
+		p := one(t, name, uid)
+		share := (p.cpuSeconds(t) - begin[name]) / span.Seconds()
+		t.Logf("%s, idle: %.1f MiB, %.2f %% of a core", name, p.memory(t)/(1<<20), 100*share)
 		if share > 0.05 {
 			t.Errorf("an idle %s takes %.1f %% of a core", name, 100*share)
 		}
@@ -109,41 +106,4 @@ func one(t *testing.T, name, podUID string) process {
 	}
 	t.Fatalf("no process %s", name)
 	return process{}
-}
-
-func cpuSeconds(t *testing.T, name, podUID string) float64 {
-	t.Helper()
-	return number(t, one(t, name, podUID).cgroup(t, "cpuacct")+"/cpuacct.usage") / 1e9
-}
-
-func number(t *testing.T, file string) float64 {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.ParseFloat(strings.TrimSpace(string(content)), 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-func stat(t *testing.T, file, name string) float64 {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(content)) {
-		if key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key == name {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-	}
-	t.Fatalf("%s has no %s", file, name)
-	return 0
 }

@@ -68,7 +68,7 @@ func (p process) list(t *testing.T, folder string) (names []string) {
 	return names
 }
 
-// cgroup is the folder of the process in a controller's hierarchy.
+// cgroup is the folder of the process in a controller's hierarchy; with cgroups of version 2 there is one for all.
 func (p process) cgroup(t *testing.T, controller string) string {
 	t.Helper()
 	groups, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/cgroup")
@@ -77,10 +77,69 @@ func (p process) cgroup(t *testing.T, controller string) string {
 	}
 	for line := range strings.Lines(string(groups)) {
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(parts) == 3 && strings.Contains(","+parts[1]+",", ","+controller+",") {
+		switch {
+		case len(parts) != 3:
+		case unified() && parts[1] == "":
+			return "/sys/fs/cgroup" + parts[2]
+		case !unified() && strings.Contains(","+parts[1]+",", ","+controller+","):
 			return "/sys/fs/cgroup/" + controller + parts[2]
 		}
 	}
 	t.Fatalf("no cgroup of the controller %s", controller)
 	return ""
+}
+
+func unified() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
+}
+
+func (p process) cpuSeconds(t *testing.T) float64 {
+	t.Helper()
+	if unified() {
+		return stat(t, p.cgroup(t, "cpu")+"/cpu.stat", "usage_usec") / 1e6
+	}
+	return number(t, p.cgroup(t, "cpuacct")+"/cpuacct.usage") / 1e9
+}
+
+// memory is the working set in bytes, as a kubelet reckons it.
+func (p process) memory(t *testing.T) float64 {
+	t.Helper()
+	folder := p.cgroup(t, "memory")
+	if unified() {
+		return number(t, folder+"/memory.current") - stat(t, folder+"/memory.stat", "inactive_file")
+	}
+	return number(t, folder+"/memory.usage_in_bytes") - stat(t, folder+"/memory.stat", "total_inactive_file")
+}
+
+func number(t *testing.T, file string) float64 {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseFloat(strings.TrimSpace(string(content)), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func stat(t *testing.T, file, name string) float64 {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		if key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key == name {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s has no %s", file, name)
+	return 0
 }

@@ -6,19 +6,33 @@
 package node
 
 import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
 	"testing"
 	"time"
+
+	"github.com/garyclub/webhook-operator/api/v1alpha1"
 )
 
-// With a gateway, a pod's deletion takes nothing along: what waits for its retry is handed over, and delivered under the
-// same id.
-func TestADeletedPodHandsOverToTheGateway(t *testing.T) {
+func installGateway(t *testing.T) {
+	t.Helper()
 	for _, name := range []string{"gateway-0", "gateway-1"} {
 		apply(t, persistentVolume(t, name))
 	}
 	must(t, "apply", "--server-side", "-k", "install-gateway")
 	must(t, "-n", operatorNamespace, "rollout", "status", "deployment/webhook-manager", "--timeout=120s")
 	must(t, "-n", operatorNamespace, "rollout", "status", "statefulset/webhook-gateway", "--timeout=120s")
+}
+
+// With a gateway, a pod's deletion takes nothing along: what waits for its retry is handed over, and delivered under the
+// same id.
+func TestADeletedPodHandsOverToTheGateway(t *testing.T) {
+	installGateway(t)
 	n := newTenant(t, "handover")
 	r := n.refusesFirst()
 	n.endpoint("a", r.URL("/"), "  retry: {initialBackoffSeconds: 45}")
@@ -32,4 +46,67 @@ func TestADeletedPodHandsOverToTheGateway(t *testing.T) {
 	eventually(t, soon, func() error { return n.settled("a") })
 	t.Log("\n" + must(t, "-n", "handover", "get", "deliveryattempts", "-o",
 		"custom-columns=NAME:.metadata.name,OUTCOME:.status.outcome,ATTEMPTS:.status.attemptCount,HANDOVERS:.status.handOvers"))
+}
+
+// A producer without a sidecar: it posts for the namespace that it has the right for, and for no other.
+func TestAProducerPostsToTheGateway(t *testing.T) {
+	installGateway(t)
+	n, other := newTenant(t, "producer"), newTenant(t, "stranger")
+	r := n.receive()
+	n.endpoint("a", r.URL("/"), "")
+	n.connected("a", 2)
+	must(t, "-n", "producer", "create", "rolebinding", "producers", "--clusterrole=webhook-event-producer", "--serviceaccount=producer:default")
+	token := must(t, "-n", "producer", "create", "token", "default", "--audience="+v1alpha1.EventsAudience)
+	post := gatewayClient(t, must(t, "-n", "producer", "get", "configmap", v1alpha1.ConfigMapCA, "-o", "jsonpath={.data.ca\\.crt}"))
+	for _, tc := range []struct {
+		path, token string
+		want        int
+	}{
+		{"/v1/events", token, http.StatusAccepted},
+		{"/v1/namespaces/producer/events", token, http.StatusAccepted},
+		{"/v1/namespaces/" + other.namespace + "/events", token, http.StatusForbidden},
+		{"/v1/events", "", http.StatusUnauthorized},
+		{"/v1/events", must(t, "-n", "producer", "create", "token", "default"), http.StatusUnauthorized},
+	} {
+		if got := post(tc.path, tc.token); got != tc.want {
+			t.Errorf("%s is answered %d, want %d", tc.path, got, tc.want)
+		}
+	}
+	eventually(t, soon, func() error {
+		if seen := arrived(r.Requests()); len(seen) != 2 {
+			return fmt.Errorf("%d events have arrived, want 2", len(seen))
+		}
+		return nil
+	})
+}
+
+// gatewayClient posts an event through the gateway's Service, whose name it trusts by the manager's CA.
+func gatewayClient(t *testing.T, ca string) func(path, token string) int {
+	t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(ca)) {
+		t.Fatal("no CA is published")
+	}
+	address := must(t, "-n", operatorNamespace, "get", "service", "webhook-gateway", "-o", "jsonpath={.spec.clusterIP}") + ":443"
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}}
+	return func(path, token string) int {
+		body := `{"event":"call.completed","timestamp":"2026-01-01T00:00:00Z","call":{"id":"call_gateway"}}`
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://webhook-gateway.webhook-system.svc"+path, bytes.NewReader([]byte(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			request.Header.Set("Authorization", "Bearer "+token)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		return response.StatusCode
+	}
 }
