@@ -69,42 +69,43 @@ func (n *tenant) twoRequests(r *receiver.Receiver, limit time.Duration) {
 	})
 }
 
-// Without a gateway, what a deleted pod leaves behind is lost, and said to be.
+// Without a gateway, what a pod leaves behind is lost, and said to be: when it is deleted, and when it has no time at all,
+// as with a node that is lost.
 func TestWithoutAGatewayALossIsReported(t *testing.T) {
-	n := newTenant(t, "lost")
-	r := n.refusesFirst()
-	n.endpoint("a", r.URL("/"), "  retry: {initialBackoffSeconds: 300}")
-	n.waitsForRetry("a", r, func() { n.app("agent", 1, "", "-count=1") })
-	must(t, "-n", "lost", "delete", "deployment/agent", "--wait=false")
-	eventually(t, lossTime, func() error {
-		if d := n.get("a").Status.Deliveries; d == nil || d.Lost != 1 || d.Pending != 0 {
-			return fmt.Errorf("counters are %+v, want one lost", d)
-		}
-		for _, a := range n.attempts() {
-			if a.Status.Outcome == v1alpha1.DeliveryFailed && a.Status.Reason == v1alpha1.ReasonQueueLost {
-				return nil
-			}
-		}
-		return fmt.Errorf("no record has failed with QueueLost")
-	})
-	t.Log("\n" + must(t, "-n", "lost", "get", "deliveryattempts"))
+	for name, remove := range map[string]func(t *testing.T, n *tenant){
+		"deleted": func(t *testing.T, n *tenant) {
+			must(t, "-n", n.namespace, "delete", "deployment/agent", "--wait=false")
+		},
+		"forced": func(t *testing.T, n *tenant) {
+			pod := n.pods("agent")[0].Name
+			must(t, "-n", n.namespace, "scale", "deployment/agent", "--replicas=0")
+			must(t, "-n", n.namespace, "delete", "pod", pod, "--force", "--grace-period=0", "--ignore-not-found")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for minutes
+			n := newTenant(t, "lost-"+name)
+			r := n.refusesFirst()
+			n.endpoint("a", r.URL("/"), "  retry: {initialBackoffSeconds: 300}")
+			n.waitsForRetry("a", r, func() { n.app("agent", 1, "", "-count=1") })
+			remove(t, n)
+			eventually(t, lossTime, n.reportedLost)
+			t.Log("\n" + must(t, "-n", n.namespace, "get", "deliveryattempts"))
+		})
+	}
 }
 
-// The same with a pod that had no time at all, as when a node is lost.
-func TestAPodThatIsDeletedByForceIsReportedToo(t *testing.T) {
-	n := newTenant(t, "forced")
-	r := n.refusesFirst()
-	n.endpoint("a", r.URL("/"), "  retry: {initialBackoffSeconds: 300}")
-	n.waitsForRetry("a", r, func() { n.app("agent", 1, "", "-count=1") })
-	pod := n.pods("agent")[0]
-	must(t, "-n", "forced", "scale", "deployment/agent", "--replicas=0")
-	must(t, "-n", "forced", "delete", "pod", pod.Name, "--force", "--grace-period=0", "--ignore-not-found")
-	eventually(t, lossTime, func() error {
-		if d := n.get("a").Status.Deliveries; d == nil || d.Lost != 1 {
-			return fmt.Errorf("counters are %+v, want one lost", d)
+// reportedLost says that the endpoint counts its one delivery as lost, and that its record says so.
+func (n *tenant) reportedLost() error {
+	if d := n.get("a").Status.Deliveries; d == nil || d.Lost != 1 || d.Pending != 0 {
+		return fmt.Errorf("counters are %+v, want one lost", d)
+	}
+	for _, a := range n.attempts() {
+		if a.Status.Outcome == v1alpha1.DeliveryFailed && a.Status.Reason == v1alpha1.ReasonQueueLost {
+			return nil
 		}
-		return nil
-	})
+	}
+	return fmt.Errorf("no record has failed with QueueLost")
 }
 
 // Another version of the sidecar, and the one before again, over the same queue on a volume.

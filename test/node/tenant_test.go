@@ -16,8 +16,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
@@ -141,18 +139,6 @@ func (n *tenant) attempts() []v1alpha1.DeliveryAttempt {
 		n.t.Fatal(err)
 	}
 	return list.Items
-}
-
-// ready waits until a condition of the endpoint has that status.
-func (n *tenant) condition(endpoint, kind string, status metav1.ConditionStatus, reason string) {
-	n.t.Helper()
-	eventually(n.t, soon, func() error {
-		c := meta.FindStatusCondition(n.get(endpoint).Status.Conditions, kind)
-		if c == nil || c.Status != status || c.Reason != reason {
-			return fmt.Errorf("%s is %+v, want %s/%s", kind, c, status, reason)
-		}
-		return nil
-	})
 }
 
 // connected waits until that many dispatchers have the endpoint.

@@ -30,11 +30,11 @@ func look([]string) error {
 			fmt.Println("process", p)
 		}
 	}
-	return filepath.WalkDir("/", func(path string, entry fs.DirEntry, err error) error {
+	return filepath.WalkDir("/", func(path string, entry fs.DirEntry, unreadable error) error {
 		switch {
 		case path == "/proc" || path == "/sys" || path == "/dev": // no files of anybody's
 			return fs.SkipDir
-		case err != nil || !entry.Type().IsRegular():
+		case unreadable != nil || !entry.Type().IsRegular():
 			return nil
 		}
 		if key, err := holds(path, "whsec_"); err == nil && key && !strings.HasSuffix(path, "/node-app") {

@@ -54,19 +54,19 @@ func (p *producer) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		id, err := p.post(n)
+		id, err := p.post(context.WithoutCancel(ctx), n) // what has begun is brought to its end
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "not accepted:", err)
 			continue
 		}
-		p.tell(id)
+		p.tell(context.WithoutCancel(ctx), id)
 	}
 }
 
-func (p *producer) post(n int) (id string, err error) {
+func (p *producer) post(ctx context.Context, n int) (id string, err error) {
 	body := fmt.Sprintf(`{"event":"call.completed","timestamp":%q,"call":{"id":"call_%s_%d"},"summary":"from a pod"}`,
 		time.Now().UTC().Format(time.RFC3339), p.pod, n)
-	request, err := http.NewRequest(http.MethodPost, p.events, bytes.NewReader([]byte(body)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.events, bytes.NewReader([]byte(body)))
 	if err != nil {
 		return "", err
 	}
@@ -84,9 +84,13 @@ func (p *producer) post(n int) (id string, err error) {
 }
 
 // tell repeats itself until it is heard: an event that is not in the books would not be missed.
-func (p *producer) tell(id string) {
+func (p *producer) tell(ctx context.Context, id string) {
 	for {
-		response, err := p.client.Post(p.accountant+"?id="+url.QueryEscape(id), "text/plain", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.accountant+"?id="+url.QueryEscape(id), nil)
+		if err != nil {
+			panic(err) // the flag is no URL
+		}
+		response, err := p.client.Do(request)
 		if err == nil {
 			_ = response.Body.Close()
 			return
