@@ -49,7 +49,7 @@ const (
 
 	// AnnotationInjected is written by the injection: the version of the dispatcher that was injected.
 	AnnotationInjected = "webhooks.gary.club/injected"
-	// AnnotationQueueSize is the size of the queue's volume, as a quantity: "1Gi" by default, at least 64Mi. The queue
+	// AnnotationQueueSize is the size of the queue's volume, as a quantity: "1Gi" by default, at least 128Mi. The queue
 	// itself takes 60 % of it, since a kubelet evicts a pod whose volume is over its limit.
 	AnnotationQueueSize = "webhooks.gary.club/queue-size"
 	// AnnotationQueueClaim names a PersistentVolumeClaim of the namespace that holds the queue instead of an emptyDir. It

@@ -173,9 +173,9 @@ func TestWhatIsNoPod(t *testing.T) {
 
 func TestQueueMaxBytes(t *testing.T) {
 	for size, want := range map[string]int64{
-		"1Gi":  644245092, // 60 %
-		"64Mi": 16 << 20,  // what a queue needs at the least
-		"16Ti": 10555311626649,
+		"1Gi":   644245092, // 60 %
+		"128Mi": 69905065,  // less than 60 %, for what a queue takes besides
+		"16Ti":  10555311626649,
 	} {
 		p := &plan{size: between(size, size).low}
 		got := p.queueMaxBytes()

@@ -23,7 +23,7 @@ func between(low, high string) bounds {
 }
 
 var (
-	sizeBounds   = between("64Mi", "16Ti")
+	sizeBounds   = between("128Mi", "16Ti")
 	cpuBounds    = between("1m", "64")
 	memoryBounds = between("32Mi", "64Gi")
 

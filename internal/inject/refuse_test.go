@@ -34,7 +34,7 @@ func annotated(key, value string) string {
 }
 
 func TestRefusals(t *testing.T) {
-	const sizeRule, nameRule = "must be a quantity from 64Mi to 16Ti", "must be the name of"
+	const sizeRule, nameRule = "must be a quantity from 128Mi to 16Ti", "must be the name of"
 	for name, tc := range map[string]struct {
 		mutation string
 		field    string
@@ -104,7 +104,7 @@ func TestNotRefused(t *testing.T) {
 		"another claim":                  `{metadata: {annotations: {webhooks.gary.club/queue-claim: c}}, spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: d}}]}}`,
 		"a low limit of memory alone":    annotated("memory-limit", "48Mi"),
 		"a high request of memory alone": annotated("memory-request", "1Gi"),
-		"the smallest queue":             annotated("queue-size", "64Mi"),
+		"the smallest queue":             annotated("queue-size", "128Mi"),
 		"the largest queue":              annotated("queue-size", "16Ti"),
 		"a queue with a fraction":        annotated("queue-size", "1.5Gi"),
 	} {
