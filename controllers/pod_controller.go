@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,8 +38,14 @@ type Connections interface {
 	Connected(podUID string) bool
 }
 
+// Events on pods are paced: after an upgrade there is one to say of each pod.
+const (
+	podEventRate  = 2 // a second
+	podEventBurst = 20
+)
+
 // PodReconciler looks at labelled pods: whether the dispatcher was injected, is of the manager's version, and connected.
-// It says so in a metric, and in an Event for each pod and state. It writes nothing else and remembers all it knows in
+// It says so in a metric, and in an Event for each pod and state, at a pace. It writes nothing else and remembers all it knows in
 // memory, so that the next leader finds the same and says it once more.
 type PodReconciler struct {
 	client.Client
@@ -51,6 +59,7 @@ type PodReconciler struct {
 	Registerer prometheus.Registerer
 
 	gauge *prometheus.GaugeVec
+	pace  *rate.Limiter
 
 	mu   sync.Mutex
 	pods map[types.NamespacedName]*podNote
@@ -66,6 +75,13 @@ type podNote struct {
 
 // SetupWithManager adds the reconciler to a manager whose cache has CacheOptions.
 func (r *PodReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("pod").For(&corev1.Pod{}).Complete(r)
+}
+
+func (r *PodReconciler) prepare() error {
 	if r.Events == nil || r.Connections == nil || r.Version == "" {
 		return errors.New("pods: Events, Connections and Version are needed")
 	}
@@ -83,8 +99,8 @@ func (r *PodReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := r.Registerer.Register(r.gauge); err != nil {
 		return fmt.Errorf("register the metric of pods: %w", err)
 	}
-	r.pods = map[types.NamespacedName]*podNote{}
-	return ctrl.NewControllerManagedBy(mgr).Named("pod").For(&corev1.Pod{}).Complete(r)
+	r.pods, r.pace = map[types.NamespacedName]*podNote{}, rate.NewLimiter(podEventRate, podEventBurst)
+	return nil
 }
 
 // Reconcile judges one pod, and comes back within a minute: that a dispatcher has gone is seen by nothing else.
@@ -101,7 +117,9 @@ func (r *PodReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	note := r.note(request.NamespacedName, pod.UID)
 	state := judgePod(r.facts(pod, note), r.Version, r.Now())
 	r.count(note, state)
-	r.tell(pod, note)
+	if !r.tell(pod, note) {
+		return ctrl.Result{RequeueAfter: time.Second + rand.N(connectTime)}, nil // at random, so that not all come at once
+	}
 	if state == podMissing {
 		return ctrl.Result{}, nil // containers are never added to a pod
 	}
@@ -160,14 +178,18 @@ func (r *PodReconciler) count(n *podNote, state podState) {
 	}
 }
 
-// tell writes one Event for each state that a person should know of.
-func (r *PodReconciler) tell(pod *corev1.Pod, n *podNote) {
+// tell writes one Event for each state that a person should know of. It returns false when that is still to be said.
+func (r *PodReconciler) tell(pod *corev1.Pod, n *podNote) bool {
 	about, worth := podNews(pod, n.state, r.Version)
 	if !worth || n.said[n.state] {
-		return
+		return true
+	}
+	if !r.pace.AllowN(r.Now(), 1) {
+		return false
 	}
 	n.said[n.state] = true
 	r.Events.Eventf(pod, nil, about.kind, about.reason, "Watch", "%s", about.note)
+	return true
 }
 
 func podNews(pod *corev1.Pod, state podState, version string) (news, bool) {

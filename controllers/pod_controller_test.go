@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -194,4 +198,63 @@ func TestPodsSayWhatIsSeenOfTheirDispatcher(t *testing.T) {
 	again := s.pod("missing", "")
 	s.until("missing=1")
 	s.Eventually(func() map[string]int { return s.said(again) }).Should(Equal(map[string]int{"DispatcherMissing": 1}), "another pod of that name")
+}
+
+// fakePods gives out pods that miss their dispatcher, and takes Events.
+type fakePods struct {
+	client.Client
+	events.EventRecorder
+	said map[string]int
+}
+
+func (f *fakePods) Get(_ context.Context, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	o.SetNamespace(key.Namespace)
+	o.SetName(key.Name)
+	o.SetUID(types.UID("uid-" + key.Name))
+	return nil
+}
+
+func (f *fakePods) Eventf(regarding, _ runtime.Object, _, _, _, _ string, _ ...any) {
+	f.said[regarding.(*corev1.Pod).Name]++
+}
+
+func TestPodEventsArePacedAndNoneIsDropped(t *testing.T) {
+	const pods = 100
+	f, at := &fakePods{said: map[string]int{}}, time.Unix(1_000_000, 0)
+	r := &PodReconciler{Client: f, Events: f, Connections: &connections{pods: map[string]bool{}}, Version: "v2",
+		Now: func() time.Time { return at }, Registerer: prometheus.NewRegistry()}
+	if err := r.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	look := func() (later int) {
+		for i := range pods {
+			key := types.NamespacedName{Namespace: "n", Name: strconv.Itoa(i)}
+			result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.RequeueAfter > 0 {
+				later++
+			}
+		}
+		return later
+	}
+	for i, want := range []int{podEventBurst, podEventBurst + 10, podEventBurst + 20} {
+		if later := look(); later != pods-want || len(f.said) != want {
+			t.Errorf("look %d: %d Events are said, and %d come again; want %d", i, len(f.said), later, want)
+		}
+		at = at.Add(5 * time.Second)
+	}
+	for range 10 {
+		look()
+		at = at.Add(10 * time.Second)
+	}
+	for name, n := range f.said {
+		if n != 1 {
+			t.Errorf("pod %s has %d Events", name, n)
+		}
+	}
+	if later := look(); later != 0 || len(f.said) != pods {
+		t.Errorf("%d Events are said, %d are left", len(f.said), later)
+	}
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Share names a part of the write budget.
@@ -20,19 +22,22 @@ const (
 	ShareRecords
 	ShareStatus
 	ShareDeletes
+	ShareEvents // of Kubernetes Events, whatever the context says
 	shareCount
 )
 
 // shares has the guaranteed fraction of each: what it gets when all others want more than theirs. What one does not use,
-// the others have, in the same proportions.
+// the others have, in the same proportions; but for that of Events, which is a budget of its own, neither lent nor
+// borrowed: after an upgrade there is one for each pod, and no Secret waits for these.
 var shares = [shareCount]struct {
 	name     string
 	fraction float64
 }{
 	ShareOther:   {"other", 0.05},
-	ShareRecords: {"records", 0.60},
-	ShareStatus:  {"status", 0.20},
-	ShareDeletes: {"deletes", 0.15},
+	ShareRecords: {"records", 0.58},
+	ShareStatus:  {"status", 0.19},
+	ShareDeletes: {"deletes", 0.14},
+	ShareEvents:  {"events", 0.04},
 }
 
 func shareNames() (all []string) {
@@ -76,6 +81,7 @@ type Budget struct {
 	refill  float64 // tokens per second
 	burst   float64
 	metrics *Metrics
+	events  *rate.Limiter
 
 	mu     sync.Mutex
 	tokens float64
@@ -107,13 +113,16 @@ func NewBudget(o BudgetOptions) (*Budget, error) {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
+	part := shares[ShareEvents].fraction
+	eventsBurst := max(1, int(part*float64(o.Burst)))
+	burst := float64(max(1, o.Burst-eventsBurst))
 	return &Budget{
-		refill: o.Rate * refillFraction, burst: float64(o.Burst), metrics: o.Metrics,
-		tokens: float64(o.Burst), at: time.Now(),
+		refill: o.Rate * refillFraction * (1 - part), burst: burst, metrics: o.Metrics, tokens: burst, at: time.Now(),
+		events: rate.NewLimiter(rate.Limit(o.Rate*refillFraction*part), eventsBurst),
 	}, nil
 }
 
-// Headroom is the part of the burst that is there, from 0 to 1; 0 while anybody waits.
+// Headroom is the part of the burst that is there, from 0 to 1; 0 while anybody waits. Events do not change it.
 func (b *Budget) Headroom() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -126,6 +135,9 @@ func (b *Budget) Headroom() float64 {
 
 // Wait takes one write from the share, waiting for it.
 func (b *Budget) Wait(ctx context.Context, s Share) error {
+	if s == ShareEvents {
+		return b.waitForEvent(ctx)
+	}
 	name := shares[s].name
 	b.mu.Lock()
 	b.advance()
@@ -148,6 +160,18 @@ func (b *Budget) Wait(ctx context.Context, s Share) error {
 		b.abandon(s, w)
 		return context.Cause(ctx)
 	}
+}
+
+func (b *Budget) waitForEvent(ctx context.Context) error {
+	name := shares[ShareEvents].name
+	waiting := b.metrics.apiWaiting.WithLabelValues(name)
+	waiting.Inc()
+	defer waiting.Dec()
+	if err := b.events.Wait(ctx); err != nil {
+		return err
+	}
+	b.metrics.apiWrites.WithLabelValues(name).Inc()
+	return nil
 }
 
 // Charge takes one write without waiting: for what must not be late, leases above all. The debt is bounded, so that

@@ -30,8 +30,13 @@ var errFolding = errors.New("the queue's counters are being moved")
 const (
 	defaultInterval = 5 * time.Second
 	ledgerWriters   = 2
-	// maxQueues bounds the books; counters of further queues are taken and not kept, with a metric.
-	maxQueues = 10_000
+	// maxQueues bounds the books; counters of further queues are taken and not kept, with a metric. A namespace may have a
+	// part of them, as it may of the recorder's room, and a pod a few: it has one, and another when its volume was emptied.
+	maxQueues       = 10_000
+	maxPerPod       = 8
+	maxPerNamespace = maxQueues / namespacePart
+	// crowdedPart is the part of either bound above which no page is kept that nothing is expected of.
+	crowdedPart = 2
 	// maxDones bounds the reports of a queue that wait for a write. A dispatcher has one at a time.
 	maxDones = 1_000
 )
@@ -96,7 +101,21 @@ type book struct {
 
 // idle says that nothing of the book waits to be written.
 func (b *book) idle() bool {
-	return len(b.changed) == 0 && b.flushing == nil && !b.due && b.lost == b.written.lost && b.holder == b.written.holder
+	return len(b.changed) == 0 && b.flushing == nil && !b.due && b.lost == b.written.lost && b.holder == b.written.holder && !b.stale()
+}
+
+// mayBeGone says that the queue is looked at when its dispatcher is not connected: it does not outlive its pod, or nobody
+// has heard of it for longer than any delivery lives.
+func (b *book) mayBeGone(at time.Time) bool {
+	if b.holder.podUID == "" || b.folded {
+		return false
+	}
+	return !b.holder.persistent || b.lost || at.Sub(b.heard) >= abandonedAfter
+}
+
+// stale says that the page has an old time at which a queue on a volume was heard of.
+func (b *book) stale() bool {
+	return b.holder.persistent && b.heard.Sub(b.written.heard) >= heardInterval
 }
 
 // pending is what the queue holds.
@@ -157,7 +176,7 @@ func (l *Ledger) Count(ctx context.Context, from delivery.Source, all []delivery
 	default:
 	}
 	l.mu.Lock()
-	b, problem := l.book(from.Namespace, from.QueueID)
+	b, problem := l.book(from)
 	if problem != "" {
 		l.mu.Unlock()
 		l.notKept(ctx, from, problem)
@@ -271,6 +290,9 @@ func (l *Ledger) Totals(namespace, uid string) (totals Totals, known bool) {
 		t, counted := b.written.tallies[uid]
 		if counted && !b.folded && t.in(b.written.namespace) == namespace {
 			totals.add(t)
+			for _, incarnation := range b.written.gone[uid] {
+				totals.addGone(incarnation)
+			}
 			known = true
 		}
 	}
@@ -286,19 +308,40 @@ func (l *Ledger) Totals(namespace, uid string) (totals Totals, known bool) {
 }
 
 // book finds or opens a queue's book; otherwise it says why there is none. Under the lock.
-func (l *Ledger) book(namespace, queueID string) (b *book, problem string) {
+func (l *Ledger) book(from delivery.Source) (b *book, problem string) {
+	namespace, queueID := from.Namespace, from.QueueID
 	if queueID == foldedQueue || l.isFolded(namespace, queueID) {
 		return nil, ledgerFolded
 	}
 	if b := l.books[namespace][queueID]; b != nil {
 		return b, ""
 	}
-	if l.count >= maxQueues || len(namespace) > maxText || len(queueID) > maxText {
+	if len(namespace) > maxText || len(queueID) > maxText || !l.hasPlace(namespace, from.PodUID) {
 		return nil, ledgerTooLarge
 	}
 	b = &book{written: page{namespace: namespace, queueID: queueID, tallies: map[string]tally{}}}
 	l.open(b)
 	return b, ""
+}
+
+// hasPlace says whether another queue of the pod may have a book. Under the lock.
+func (l *Ledger) hasPlace(namespace, podUID string) bool {
+	of := l.books[namespace]
+	if l.count >= maxQueues || len(of) >= maxPerNamespace {
+		return false
+	}
+	ofPod := 0
+	for _, b := range of {
+		if podUID != "" && b.holder.podUID == podUID && !b.folded {
+			ofPod++
+		}
+	}
+	return ofPod < maxPerPod
+}
+
+// crowded says that places are getting scarce, for all or for the namespace. Under the lock.
+func (l *Ledger) crowded(namespace string) bool {
+	return l.count > maxQueues/crowdedPart || len(l.books[namespace]) > maxPerNamespace/crowdedPart
 }
 
 func (l *Ledger) open(b *book) {

@@ -30,6 +30,8 @@ const (
 	foldsAtOnce  = 50
 	maxLeftovers = maxFolded / 2
 	digestBytes  = 12
+	// maxGone is how many answers 410 of different incarnations are kept of an endpoint.
+	maxGone = 8
 )
 
 // digestOf names a queue in the page that it was folded into.
@@ -207,13 +209,14 @@ func (b *book) forget(uid string, t tally) {
 	_, flushing := b.flushing[uid]
 	if !changed && !flushing {
 		delete(b.written.tallies, uid)
-		b.bytes -= t.size(uid)
+		b.bytes -= t.size(uid) + goneSize(uid, b.written.gone[uid])
+		delete(b.written.gone, uid)
 	}
 }
 
 func (p *page) clone() page {
 	c := *p
-	c.tallies, c.folded = maps.Clone(p.tallies), slices.Clone(p.folded)
+	c.tallies, c.folded, c.gone = maps.Clone(p.tallies), slices.Clone(p.folded), maps.Clone(p.gone)
 	return c
 }
 
@@ -226,7 +229,24 @@ func (p *page) fold(q *page) {
 	p.folded = append(p.folded, digest)
 	for uid, t := range q.tallies {
 		p.tallies[uid] = p.tallies[uid].plus(t)
+		p.addGone(uid, t.gone)
 	}
+}
+
+// addGone keeps the latest maxGone incarnations of an endpoint: queues that are folded late may have been told of another
+// one than those before. The lists are not shared with clones.
+func (p *page) addGone(uid, incarnation string) {
+	if incarnation == "" {
+		return
+	}
+	all := slices.DeleteFunc(slices.Clone(p.gone[uid]), func(s string) bool { return s == incarnation })
+	if all = append(all, incarnation); len(all) > maxGone {
+		all = all[1:]
+	}
+	if p.gone == nil {
+		p.gone = map[string][]string{}
+	}
+	p.gone[uid] = all
 }
 
 // prune forgets the oldest of too many digests, but none whose page is there.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -259,6 +260,8 @@ const (
 	page1 = "\x01\x04acme\x02q1\x01\x02\x05uid-a\x01a\xac\x06\x03\x01\x04\x02\x80\xd6\xdc\x8d\xc63\x81\xd6\xdc\x8d\xc63\x01g" +
 		"\x05uid-b\x01b\x00\x00\x00\x00\x00\x00\x00\x00"
 	page2 = "\x02\x04acme\x02q1\x03\x05app-1\apod-uid\x80\xb3\xb8\x8f\xc63\x02\x05uid-a\x01a\x00\xac\x06\x03\x01\x04\x02"
+	// what version 3 has more
+	page3Gone = "\x02\x05uid-a\x02\x02g1\x02g2\x05uid-b\x01\x01g"
 )
 
 func TestAPageIsReadAsItWasWritten(t *testing.T) {
@@ -287,8 +290,57 @@ func TestAPageOfVersion1IsRead(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v", got, err)
 	}
-	if _, err := decodePage(appendChecksum([]byte("\x03" + page2[1:]))); !errors.Is(err, errPageNews) {
-		t.Errorf("a page of version 3: %v", err)
+	if _, err := decodePage(appendChecksum([]byte("\x04" + page2[1:]))); !errors.Is(err, errPageNews) {
+		t.Errorf("a page of version 4: %v", err)
+	}
+}
+
+func TestAPageOfVersion3HasTheIncarnationsThatAreGone(t *testing.T) {
+	want := samplePage()
+	before := want.encode()
+	want.gone = map[string][]string{"uid-a": {"g1", "g2"}, "uid-b": {"g"}}
+	b := want.encode()
+	got, err := decodePage(b)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	body := append([]byte{3}, before[1:len(before)-checksumBytes]...)
+	if more, found := bytes.CutPrefix(b, body); !found || string(more[:len(more)-checksumBytes]) != page3Gone {
+		t.Errorf("encoded as %q", b)
+	}
+	for _, bad := range []string{"\x00", "\x01\x05uid-a\x00", "\x02\x01a\x01\x01g\x01a\x01\x01g", "\x7f"} {
+		if _, err := decodePage(appendChecksum(append(bytes.Clone(body), bad...))); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestAnswers410OfSeveralIncarnationsAreFolded(t *testing.T) {
+	p := &page{tallies: map[string]tally{"uid-a": {gone: "g"}}} // folded before there was a list
+	queue := func(n int, incarnation string, failed time.Time) *page {
+		return &page{queueID: fmt.Sprintf("q%d", n), tallies: map[string]tally{"uid-a": {gone: incarnation, lastFailure: failed}}}
+	}
+	p.fold(queue(1, "g2", epoch))
+	p.fold(queue(2, "g1", epoch.Add(time.Hour))) // its last failure is another one
+	p.fold(queue(3, "", epoch.Add(2*time.Hour)))
+	clone := p.clone()
+	p.fold(queue(4, "g2", epoch))
+	l := newLedger(t, newWorld())
+	p.namespace, p.queueID = testNamespace, foldedQueue
+	l.open(bookOf(p, "1"))
+	if totals, _ := l.Totals(testNamespace, "uid-a"); !slices.Equal(totals.Gone, []string{"g", "g1", "g2"}) {
+		t.Errorf("gone are %v", totals.Gone)
+	}
+	for i := range maxGone + 1 {
+		p.fold(queue(10+i, fmt.Sprintf("h%d", i), epoch))
+	}
+	if all := p.gone["uid-a"]; len(all) != maxGone || all[0] != "h1" || !slices.Equal(clone.gone["uid-a"], []string{"g2", "g1"}) {
+		t.Errorf("kept are %v, and of the clone %v", all, clone.gone)
+	}
+	b := bookOf(p, "1")
+	b.forget("uid-a", p.tallies["uid-a"])
+	if b.bytes != 0 || len(b.written.gone) != 0 {
+		t.Errorf("%d bytes and %v are left of an endpoint that is gone", b.bytes, b.written.gone)
 	}
 }
 
@@ -296,6 +348,9 @@ func FuzzDecodePage(f *testing.F) {
 	f.Add(samplePage().encode())
 	f.Add([]byte{})
 	f.Add([]byte(page1))
+	gone := samplePage()
+	gone.gone = map[string][]string{"uid-a": {"g1", "g2"}}
+	f.Add(gone.encode())
 	f.Add([]byte{pageVersion, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The checksum is made right, or hardly anything would be read.

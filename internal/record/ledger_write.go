@@ -87,6 +87,9 @@ func (p *page) size() (bytes int) {
 	for uid, t := range p.tallies {
 		bytes += t.size(uid)
 	}
+	for uid, all := range p.gone {
+		bytes += goneSize(uid, all)
+	}
 	return bytes
 }
 
@@ -179,7 +182,7 @@ func (l *Ledger) flush(ctx context.Context, key bookKey) error {
 	}
 	p, changed, dones, version := b.next(), b.changed, b.dones, b.resourceVersion
 	b.changed, b.flushing, b.dones, b.due = map[string]tally{}, changed, nil, false
-	unwritten := len(changed) > 0 || p.lost != b.written.lost || p.holder != b.written.holder
+	unwritten := len(changed) > 0 || p.lost != b.written.lost || p.holder != b.written.holder || b.stale()
 	l.mu.Unlock()
 
 	var err error

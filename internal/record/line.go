@@ -18,7 +18,7 @@ type class uint8
 const (
 	classFinal   class = iota // the last update of a record that exists: it must not stay on Retrying
 	classFailure              // what a person looks for
-	classRetry
+	classRetry                // and what has moved on to another queue
 	classTest
 	classSuccess // and what was not attempted yet
 )
@@ -30,7 +30,7 @@ func classOf(r *delivery.Record, exists bool) class {
 		return classFinal
 	case r.State == delivery.Failed:
 		return classFailure
-	case r.State == delivery.Retrying:
+	case r.State == delivery.Retrying, exists && r.Hops > 0:
 		return classRetry
 	case r.Trigger == delivery.TriggerTest:
 		return classTest

@@ -41,6 +41,15 @@ func (r *Recorder) Lose(ctx context.Context, namespace, queueID string) (open in
 	return open, known, nil
 }
 
+// names counts the records that name the queue and have not ended, for Lose. It does not block.
+func (r *Recorder) names(namespace, queueID string) (n int, known bool) {
+	if r.o.Shelf == nil || queueID == "" {
+		return 0, true
+	}
+	keys, known := r.o.Shelf.OfQueue(namespace, queueID)
+	return len(keys), known
+}
+
 func (r *Recorder) lose(ctx context.Context, o *v1alpha1.DeliveryAttempt) error {
 	e := &entry{key: keyOf(o), record: recordOf(o), existing: true}
 	e.record.State, e.record.Reason, e.record.Completed = delivery.Failed, delivery.ReasonQueueLost, time.Now()

@@ -25,8 +25,10 @@ const (
 	// foldsPerSweep are namespaces, and deletesPerSweep pages.
 	foldsPerSweep   = 5
 	deletesPerSweep = 50
-	// loseTimeout is for a queue's records, which wait for room in the recorder.
-	loseTimeout    = 10 * time.Second
+	// loseTimeout is for a queue's records, which wait for room in the recorder; and recordsTimeout for those of all queues
+	// in one sweep, so that the next one is not late.
+	loseTimeout    = 5 * time.Second
+	recordsTimeout = 20 * time.Second
 	forgetInterval = 10 * time.Minute
 )
 
@@ -59,6 +61,10 @@ type LossOptions struct {
 // gone. It looks at queues that do not outlive their pod and whose dispatcher is not connected. Once the API server says
 // that the pod is gone, and a minute has passed, the ledger turns what was pending into lost, and the records that name
 // the queue fail as QueueLost: in this order, each of which may be repeated by the next leader without changing anything.
+// Records that name a queue which held nothing have left it, and get an hour to say so.
+//
+// A queue that outlives its pod is treated so when its pod is gone and nobody has heard of it for eight days: no delivery
+// lives longer. Should its volume come back after that, its ends are recorded, but it counts no more once it was folded.
 type Losses struct {
 	o       LossOptions
 	metrics *Metrics
@@ -93,14 +99,13 @@ func (l *Losses) Start(ctx context.Context) error {
 	}
 }
 
-// sweep takes the next step of each queue.
+// sweep takes the next step of each queue. Records come last, in time of their own: they may have to wait for room in the
+// recorder, and nothing waits for them.
 func (l *Losses) sweep(ctx context.Context) {
 	if !l.o.Ledger.Loaded() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-	defer cancel()
-	var asks []*sighting
+	var asks, records []*sighting
 	folds := map[string][]string{}
 	silent := l.silent()
 	for _, s := range silent {
@@ -110,22 +115,32 @@ func (l *Losses) sweep(ctx context.Context) {
 			asks = append(asks, s)
 		case stepLose:
 			l.lose(s, w)
+		case stepSeekRecords:
+			l.seekRecords(s, w)
 		case stepLoseRecords:
-			l.loseRecords(ctx, s, w)
+			records = append(records, s)
 		case stepFold:
 			folds[s.key.namespace] = append(folds[s.key.namespace], s.key.queueID)
 		}
 	}
+	l.ledgerSteps(ctx, asks, folds)
+	l.forget()
+	l.loseAllRecords(ctx, records)
+}
+
+func (l *Losses) ledgerSteps(ctx context.Context, asks []*sighting, folds map[string][]string) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
 	l.ask(ctx, asks)
 	l.fold(ctx, folds)
-	l.forget()
 }
 
 // silent are the queues whose dispatcher is not connected; what is remembered of the others is forgotten.
 func (l *Losses) silent() (silent []*sighting) {
 	watches := map[bookKey]*watch{}
-	for key, pod := range l.o.Ledger.mortal() {
+	for key, pod := range l.o.Ledger.holders() {
 		if l.o.Dispatchers.Connected(pod.podUID) {
+			l.o.Ledger.hear(key, pod)
 			continue
 		}
 		s, found := l.o.Ledger.sight(key)
@@ -144,12 +159,27 @@ func (l *Losses) silent() (silent []*sighting) {
 	return silent
 }
 
-// ask looks for some of the pods, those that have waited longest.
-func (l *Losses) ask(ctx context.Context, all []*sighting) {
+// toAsk chooses the pods that are asked for: those first in which something may be lost, and of either kind those that
+// have waited longest. A quarter is left to the other kind, which would never be folded otherwise.
+func (l *Losses) toAsk(all []*sighting) []*sighting {
 	slices.SortFunc(all, func(a, b *sighting) int {
 		return cmp.Or(l.watches[a.key].askAfter.Compare(l.watches[b.key].askAfter), cmp.Compare(a.key.queueID, b.key.queueID))
 	})
-	for _, s := range all[:min(len(all), asksPerSweep)] {
+	var first, others []*sighting
+	for _, s := range all {
+		if s.mayLose() {
+			first = append(first, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	n := min(len(first), asksPerSweep-min(len(others), asksPerSweep/4))
+	return append(first[:n:n], others[:min(len(others), asksPerSweep-n)]...)
+}
+
+// ask looks for some of the pods.
+func (l *Losses) ask(ctx context.Context, all []*sighting) {
+	for _, s := range l.toAsk(all) {
 		w := l.watches[s.key]
 		exists, err := l.o.Pods.Exists(ctx, s.key.namespace, s.pod.pod, s.pod.podUID)
 		if w.askAfter = now().Add(askInterval); err != nil {
@@ -168,20 +198,52 @@ func (l *Losses) lose(s *sighting, w *watch) {
 	if !known {
 		return
 	}
-	w.declared, w.here, w.settled, w.repeats = true, true, false, 0
+	w.declared, w.here, w.settled, w.repeats, w.repeatAfter = true, true, false, 0, time.Time{}
 	l.metrics.queuesLost.Inc()
 	l.metrics.deliveriesLost.Add(float64(n))
 }
 
+// recordsIn is the namespace of the queue's records; empty for a gateway's, which are in many.
+func (s *sighting) recordsIn() string {
+	if s.wide {
+		return ""
+	}
+	return s.key.namespace
+}
+
+// seekRecords settles a queue that held nothing and that no record names, so that only the others wait.
+func (l *Losses) seekRecords(s *sighting, w *watch) {
+	n, known := l.o.Recorder.names(s.recordsIn(), s.key.queueID)
+	if w.settled = known && n == 0; w.settled {
+		return
+	}
+	w.repeatAfter = now().Add(seekInterval)
+	if end := w.gone.Add(arrivalTime); w.repeatAfter.After(end) {
+		w.repeatAfter = end
+	}
+}
+
+// loseAllRecords takes those first that have waited longest. A namespace whose part of the recorder is full is left alone
+// until the next sweep.
+func (l *Losses) loseAllRecords(ctx context.Context, all []*sighting) {
+	ctx, cancel := context.WithTimeout(ctx, recordsTimeout)
+	defer cancel()
+	slices.SortFunc(all, func(a, b *sighting) int {
+		return l.watches[a.key].repeatAfter.Compare(l.watches[b.key].repeatAfter)
+	})
+	full := map[string]bool{}
+	for _, s := range all {
+		if namespace := s.key.namespace; !full[namespace] && ctx.Err() == nil {
+			full[namespace] = l.loseRecords(ctx, s, l.watches[s.key]) != nil
+		}
+	}
+}
+
 // loseRecords says it in the records until none is left; and once in the log, if there is anything to say.
-func (l *Losses) loseRecords(ctx context.Context, s *sighting, w *watch) {
+func (l *Losses) loseRecords(ctx context.Context, s *sighting, w *watch) error {
 	ctx, cancel := context.WithTimeout(ctx, loseTimeout)
 	defer cancel()
-	namespace := s.key.namespace
-	if s.wide {
-		namespace = "" // a gateway's records are in many
-	}
-	open, known, err := l.o.Recorder.Lose(ctx, namespace, s.key.queueID)
+	open, known, err := l.o.Recorder.Lose(ctx, s.recordsIn(), s.key.queueID)
 	w.settled = known && open == 0 && err == nil
 	if !w.settled {
 		w.repeatAfter = now().Add(w.repeat())
@@ -191,6 +253,7 @@ func (l *Losses) loseRecords(ctx context.Context, s *sighting, w *watch) {
 		logr.FromContextOrDiscard(ctx).Info("a queue was lost with its pod", "namespace", s.key.namespace, "pod", s.pod.pod,
 			"queue", s.key.queueID, "deliveries", s.allLost, "records", open)
 	}
+	return err
 }
 
 func (l *Losses) fold(ctx context.Context, folds map[string][]string) {
@@ -219,14 +282,14 @@ func (l *Losses) forget() {
 	}
 }
 
-// mortal are the queues that do not outlive their pod, with that.
-func (l *Ledger) mortal() map[bookKey]holder {
+// holders are the pods of all queues that count.
+func (l *Ledger) holders() map[bookKey]holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := map[bookKey]holder{}
 	for namespace, of := range l.books {
 		for id, b := range of {
-			if b.holder.podUID != "" && !b.holder.persistent && !b.folded {
+			if b.holder.podUID != "" && !b.folded {
 				all[bookKey{namespace, id}] = b.holder
 			}
 		}
@@ -234,17 +297,34 @@ func (l *Ledger) mortal() map[bookKey]holder {
 	return all
 }
 
-// sight is how a queue stands.
+// hear notes that the dispatcher of a queue on a volume is connected, reports or not. It is written once a day: the next
+// leader would take the queue for one that nobody has heard of.
+func (l *Ledger) hear(key bookKey, pod holder) {
+	if !pod.persistent {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.books[key.namespace][key.queueID]
+	if b == nil || b.holder != pod || b.folding || b.folded {
+		return
+	}
+	if b.heard = now(); b.stale() {
+		l.schedule(b, key)
+	}
+}
+
+// sight is how a queue stands that may be gone.
 func (l *Ledger) sight(key bookKey) (*sighting, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.books[key.namespace][key.queueID]
-	if b == nil || b.holder.persistent {
+	if b == nil || !b.mayBeGone(now()) {
 		return nil, false
 	}
 	_, wide := l.wide[b]
 	s := &sighting{key: key, pod: b.holder, wide: wide, lost: b.lost, lostWritten: b.written.lost, pending: b.pending(),
-		heard: b.heard, idle: b.idle()}
+		heard: b.heard, idle: b.idle(), crowded: l.crowded(key.namespace)}
 	for _, t := range b.written.tallies {
 		s.allLost += t.lost
 	}

@@ -10,14 +10,22 @@ const (
 	lossDelay = time.Minute
 	// askInterval is how long a pod that is there, or about which nobody answered, is not asked for again.
 	askInterval = time.Minute
+	// arrivalTime is how long records that name a queue which held nothing at its end are left alone: each of them has left
+	// the queue, and what became of it is still on its way. A gateway or a dispatcher says it when it has a manager and the
+	// budget has room for it, so this is long.
+	arrivalTime = time.Hour
+	// seekInterval is when to look again whether such records have found their end.
+	seekInterval = 10 * time.Minute
 	// foldAfter is how long a queue that is gone keeps a page of its own, should it turn up all the same.
 	foldAfter = 24 * time.Hour
+	// heardInterval is how often it is written down that a queue on a volume is there, though it has nothing to report.
+	heardInterval = 24 * time.Hour
 
 	firstRepeat = 10 * time.Second
 	lastRepeat  = time.Hour
 )
 
-// sighting is a queue that does not outlive its pod, as the ledger has it.
+// sighting is a queue that may have gone with its pod, as the ledger has it.
 type sighting struct {
 	key  bookKey
 	pod  holder
@@ -28,6 +36,7 @@ type sighting struct {
 	allLost           int64 // what was ever lost in it
 	heard             time.Time
 	idle              bool // nothing of it waits to be written
+	crowded           bool // its place is needed
 }
 
 // watch is what the loop remembers of a queue whose dispatcher is not connected. All of it may be lost: the steps are
@@ -53,7 +62,8 @@ const (
 	stepNone        step = iota
 	stepAsk              // whether the pod is there
 	stepLose             // say in the ledger what was lost
-	stepLoseRecords      // say so in the records
+	stepSeekRecords      // whether there are any that name the queue, which held nothing
+	stepLoseRecords      // say in the records that they were lost
 	stepFold             // join the counters with those of the namespace
 )
 
@@ -67,18 +77,22 @@ func nextStep(s *sighting, w *watch, now time.Time) step {
 		}
 		return stepAsk
 	case now.Sub(w.gone) < lossDelay:
-	case s.pending > 0 && !s.lost:
+	case s.mayLose():
 		return stepLose
 	case s.lost && !s.lostWritten:
+	case !w.settled && now.Before(w.repeatAfter):
+	case !w.settled && !s.lost && now.Sub(w.gone) < arrivalTime:
+		return stepSeekRecords
 	case !w.settled:
-		if !now.Before(w.repeatAfter) {
-			return stepLoseRecords
-		}
-	case s.idle && s.pending == 0 && now.Sub(s.heard) >= foldAfter:
+		return stepLoseRecords
+	case s.idle && s.pending == 0 && (s.crowded || now.Sub(s.heard) >= foldAfter):
 		return stepFold
 	}
 	return stepNone
 }
+
+// mayLose says that something may be lost of which the ledger says nothing yet.
+func (s *sighting) mayLose() bool { return s.pending > 0 && !s.lost }
 
 // outdated says that what is remembered is of another pod, or of before the queue turned up again.
 func (w *watch) outdated(s *sighting) bool {

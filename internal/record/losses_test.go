@@ -27,6 +27,7 @@ func TestTheNextStepForAQueue(t *testing.T) {
 	minutes := func(n int) time.Time { return at.Add(time.Duration(n) * time.Minute) }
 	gone := watch{gone: minutes(-2)}
 	settled := watch{gone: minutes(-2), settled: true}
+	soon := at.Add(-arrivalTime + 1)
 	heard := sighting{heard: minutes(-5), idle: true}
 	cases := map[string]struct {
 		s    sighting
@@ -40,11 +41,15 @@ func TestTheNextStepForAQueue(t *testing.T) {
 		"gone for a minute":        {sighting{pending: 3}, watch{gone: at.Add(-lossDelay)}, stepLose},
 		"the ledger is not there":  {sighting{lost: true}, gone, stepNone},
 		"the ledger is there":      {sighting{lost: true, lostWritten: true}, gone, stepLoseRecords},
-		"nothing was pending":      {heard, gone, stepLoseRecords},
-		"records are being":        {heard, watch{gone: minutes(-2), repeatAfter: minutes(1)}, stepNone},
-		"records are again":        {heard, watch{gone: minutes(-2), repeatAfter: at}, stepLoseRecords},
+		"nothing was pending":      {heard, gone, stepSeekRecords},
+		"nothing, 1 ns too early":  {heard, watch{gone: soon}, stepSeekRecords},
+		"nothing, an hour ago":     {heard, watch{gone: at.Add(-arrivalTime)}, stepLoseRecords},
+		"records are being":        {heard, watch{gone: minutes(-90), repeatAfter: minutes(1)}, stepNone},
+		"records are again":        {heard, watch{gone: minutes(-90), repeatAfter: at}, stepLoseRecords},
 		"all is said":              {heard, settled, stepNone},
 		"a day later":              {sighting{heard: minutes(-24 * 60), idle: true}, settled, stepFold},
+		"it needs its place":       {sighting{heard: minutes(-5), idle: true, crowded: true}, settled, stepFold},
+		"it needs it, and is busy": {sighting{heard: minutes(-5), crowded: true}, settled, stepNone},
 		"a day later, it is busy":  {sighting{heard: minutes(-24 * 60)}, settled, stepNone},
 		"a day later, it is lost":  {sighting{heard: minutes(-24 * 60), idle: true, lost: true, lostWritten: true}, settled, stepFold},
 		"it has more, after all":   {sighting{heard: minutes(-24 * 60), idle: true, pending: 1}, settled, stepLose},
@@ -275,6 +280,191 @@ func TestAQueueThatWentWithItsPodIsSaidToBeLost(t *testing.T) {
 		k.pods.set("pod-uid-q1", false, false)
 		k.pass(4 * time.Minute)
 		k.want("gone for good", Totals{Succeeded: 6, Failed: 1, Lost: 5})
+	})
+}
+
+// What was handed over before the pod went is said by the gateway, in time of its own.
+func TestWhatLeftAQueueInTimeIsNotSaidToBeLost(t *testing.T) {
+	for name, arrives := range map[string]bool{"the gateway says so": true, "nobody says anything": false} {
+		t.Run(name, func(t *testing.T) {
+			keeperTest(t, func(t *testing.T, k *keeper) {
+				k.report(sourceOf("q1"), counted(5, 1, 0))
+				r := k.record("Retrying 2 0", "q1")
+				k.pods.set("pod-uid-q1", false, false)
+				k.pass(reconnectTime + 50*time.Minute)
+				if outcome := k.w.outcome(r); outcome != v1alpha1.DeliveryRetrying {
+					t.Errorf("outcome is %q before the gateway had time", outcome)
+				}
+				want := v1alpha1.DeliveryFailed
+				if arrives {
+					moved := recordFrom("Retrying 2 1")
+					moved.QueueID, want = "gq", v1alpha1.DeliveryRetrying
+					must(t, k.recorder.Offer(t.Context(), testNamespace, moved, func(bool) {}))
+				}
+				k.pass(30 * time.Minute)
+				if outcome := k.w.outcome(r); outcome != want {
+					t.Errorf("outcome is %q, want %q", outcome, want)
+				}
+				k.want("at the end", Totals{Succeeded: 5, Failed: 1})
+			})
+		})
+	}
+}
+
+// A namespace's part of the recorder is taken, so that each of its queues waits in vain.
+func TestRecordsThatCannotBeLostHoldUpNoOtherQueue(t *testing.T) {
+	keeperTest(t, func(t *testing.T, k *keeper) {
+		const blocked = 30
+		for i := range blocked {
+			id := fmt.Sprintf("q%d", i)
+			k.record("Retrying 2 0", id)
+			k.pods.set("pod-uid-"+id, false, false)
+			must(t, k.ledger.Count(t.Context(), sourceOf(id), []delivery.Counters{counted(1, 0, 1)}, func() {}))
+		}
+		for range cap(k.recorder.room.all) / namespacePart {
+			must(t, k.recorder.room.enter(t.Context(), k.recorder.stop, testNamespace))
+		}
+		k.pass(reconnectTime + 3*time.Minute)
+		other := delivery.Source{Namespace: "other", Pod: "p", PodUID: "u", QueueID: "oq"}
+		k.report(other, delivery.Counters{UID: "uid-b", Ref: endpoint.Ref{Namespace: "other", Name: "b"}, Pending: 4})
+		k.pods.set("u", false, false)
+		k.pass(2*time.Minute + 30*time.Second)
+		if totals, _ := k.ledger.Totals("other", "uid-b"); totals.Lost != 4 {
+			t.Errorf("totals of another namespace are %+v", totals)
+		}
+		k.want("of all that were blocked", Totals{Succeeded: blocked, Lost: blocked})
+	})
+}
+
+func TestPodsInWhichSomethingMayBeLostAreAskedForFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := newPods()
+		l := &Losses{o: LossOptions{Pods: all}, watches: map[bookKey]*watch{}}
+		var sightings []*sighting
+		add := func(kind string, n int, pending int64, askAfter time.Time) {
+			for i := range n {
+				key := bookKey{"n", fmt.Sprintf("%s%02d", kind, i)}
+				sightings = append(sightings, &sighting{key: key, pod: holder{podUID: kind}, pending: pending})
+				l.watches[key] = &watch{askAfter: askAfter}
+			}
+		}
+		add("idle", 50, 0, time.Time{})
+		add("holds", 50, 1, epoch)
+		l.ask(t.Context(), sightings)
+		slices.Sort(all.asked)
+		if n := len(all.asked); n != asksPerSweep || all.asked[n-asksPerSweep/4-1] != "holds" || all.asked[n-asksPerSweep/4] != "idle" {
+			t.Errorf("asked for %v", all.asked)
+		}
+		all.asked = nil
+		l.ask(t.Context(), sightings[:70])
+		if n := len(all.asked); n != asksPerSweep {
+			t.Errorf("asked for %d", n)
+		}
+		all.asked = nil
+		l.ask(t.Context(), sightings[:3])
+		if n := len(all.asked); n != 3 {
+			t.Errorf("asked for %d of 3", n)
+		}
+	})
+}
+
+func persistentSource() delivery.Source {
+	return delivery.Source{Namespace: testNamespace, Pod: "p-0", PodUID: "u", QueueID: "q1", Persistent: true}
+}
+
+func TestAQueueOnAVolumeThatNobodyHasHeardOfForLongIsLost(t *testing.T) {
+	const day = 24 * time.Hour
+	keeperTest(t, func(t *testing.T, k *keeper) {
+		k.report(persistentSource(), counted(5, 1, 3))
+		r := k.record("Retrying 2 0", "q1")
+		k.pass(30 * day) // connected, with nothing to report
+		k.start()
+		k.pods.set("u", true, false) // it hangs
+		k.pass(10 * day)
+		k.want("while the pod is there", Totals{Succeeded: 5, Failed: 1, Pending: 3})
+		k.report(persistentSource(), counted(5, 1, 3))
+		k.pods.set("u", false, false)
+		k.pass(7*day + 20*time.Hour)
+		k.start()
+		k.want("for a week", Totals{Succeeded: 5, Failed: 1, Pending: 3})
+		k.pass(5 * time.Hour)
+		k.want("for more than eight days", Totals{Succeeded: 5, Failed: 1, Lost: 3})
+		if outcome := k.w.outcome(r); outcome != v1alpha1.DeliveryFailed {
+			t.Errorf("outcome is %q", outcome)
+		}
+		k.start()
+		k.pass(day + time.Hour)
+		k.want("at the end", Totals{Succeeded: 5, Failed: 1, Lost: 3})
+		k.wantPages("at the end", foldedQueue)
+	})
+}
+
+// The page says that a dispatcher was there which had nothing to report, also to a leader that finds its pod gone.
+func TestAQuietQueueOnAVolumeIsNotTakenForGoneWhenItsPodIsReplaced(t *testing.T) {
+	keeperTest(t, func(t *testing.T, k *keeper) {
+		k.report(persistentSource(), counted(5, 1, 3))
+		before := len(k.w.written())
+		k.pass(20 * 24 * time.Hour)
+		if n := len(k.w.written()) - before; n < 19 || n > 20 {
+			t.Errorf("%d writes in 20 days", n)
+		}
+		k.pods.set("u", false, false)
+		k.start()
+		k.pass(time.Hour)
+		again := persistentSource()
+		again.PodUID = "u2"
+		k.report(again, counted(6, 1, 2))
+		k.want("in its next pod", Totals{Succeeded: 6, Failed: 1, Pending: 2})
+		k.wantPages("in its next pod", "q1")
+	})
+}
+
+func TestANamespaceMayHaveAPartOfTheLedgerAndAPodAFewQueues(t *testing.T) {
+	l := newLedger(t, newWorld())
+	must(t, l.Load(t.Context()))
+	take := func(namespace, podUID, queueID string) bool {
+		before := l.count
+		must(t, l.Count(t.Context(), delivery.Source{Namespace: namespace, Pod: "p", PodUID: podUID, QueueID: queueID},
+			[]delivery.Counters{counted(1, 0, 0)}, func() {}))
+		return l.count > before
+	}
+	taken := 0
+	for i := range 2 * maxPerPod {
+		if take("pod", "u", fmt.Sprintf("q%d", i)) {
+			taken++
+		}
+	}
+	if taken != maxPerPod || !take("pod", "u2", "other") || !take("pod", "", "nobody knows whose") {
+		t.Errorf("%d queues of one pod are in the ledger", taken)
+	}
+	for i := range maxPerNamespace + 10 {
+		take("busy", fmt.Sprintf("u%d", i), fmt.Sprintf("q%d", i))
+	}
+	if n := len(l.books["busy"]); n != maxPerNamespace || !take(testNamespace, "u", "q") {
+		t.Errorf("%d queues of one namespace are in the ledger", n)
+	}
+	if !l.crowded("busy") || l.crowded("pod") {
+		t.Error("the wrong namespaces are crowded")
+	}
+}
+
+func TestQueuesThatAreGoneAreFoldedAtOnceWhenPlacesAreScarce(t *testing.T) {
+	keeperTest(t, func(t *testing.T, k *keeper) {
+		k.report(sourceOf("q1"), counted(5, 1, 3))
+		k.report(sourceOf("q2"), counted(1, 0, 0))
+		k.report(sourceOf("q3"), counted(1, 0, 0))
+		k.record("Retrying 2 0", "q3")
+		k.ledger.mu.Lock()
+		k.ledger.count = maxQueues/crowdedPart + 10
+		k.ledger.mu.Unlock()
+		for _, q := range []string{"q1", "q2", "q3"} {
+			k.pods.set("pod-uid-"+q, false, false)
+		}
+		k.pass(reconnectTime + 3*time.Minute)
+		k.want("soon", Totals{Succeeded: 7, Failed: 1, Lost: 3})
+		k.wantPages("soon", "q3", foldedQueue) // a record names it
+		k.pass(2 * time.Hour)
+		k.wantPages("later", foldedQueue)
 	})
 }
 

@@ -33,8 +33,16 @@ import (
 //	tally: UID, name, namespace (texts), and the rest as in version 1. The namespace is empty when it is the queue's
 //	folded: the digests (12 bytes) of the queues whose counters are in here, the latest last
 //
-// flags: 1 for a queue that was declared lost, 2 for one that outlives its pod. What follows version 2 gets another number;
-// these two are not changed.
+// flags: 1 for a queue that was declared lost, 2 for one that outlives its pod.
+//
+// Version 3 is written only for a page into which queues were folded that had answers 410, so that an older manager reads
+// all others. It is version 2 and, after folded:
+//
+//	+-------+------+
+//	| count | gone |   gone: UID (text); count (at least 1), incarnations (texts), the one folded last at the end
+//	+-------+------+
+//
+// What follows version 3 gets another number; these are not changed.
 type page struct {
 	namespace, queueID string
 	lost               bool
@@ -43,6 +51,9 @@ type page struct {
 	heard   time.Time
 	tallies map[string]tally // by endpoint UID
 	folded  []string
+	// gone are the incarnations that answered 410 to queues that were folded, by endpoint UID. That of the queue itself is
+	// in its tally.
+	gone map[string][]string
 }
 
 // holder is the pod that holds a queue. It is not known of pages of version 1.
@@ -52,7 +63,7 @@ type holder struct {
 }
 
 const (
-	pageVersion    = 2
+	pageVersion    = 3
 	flagLost       = 1
 	flagPersistent = 2
 
@@ -70,7 +81,11 @@ var (
 
 func (p *page) encode() []byte {
 	b := make([]byte, 0, 64+80*len(p.tallies))
-	b = append(b, pageVersion)
+	version := byte(pageVersion)
+	if len(p.gone) == 0 {
+		version = 2
+	}
+	b = append(b, version)
 	b = appendText(appendText(b, p.namespace), p.queueID)
 	flags := uint64(0)
 	if p.lost {
@@ -97,7 +112,21 @@ func (p *page) encode() []byte {
 	for _, digest := range p.folded {
 		b = appendText(b, digest)
 	}
+	if version > 2 {
+		b = p.appendGone(b)
+	}
 	return appendChecksum(b)
+}
+
+func (p *page) appendGone(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(p.gone)))
+	for _, uid := range slices.Sorted(maps.Keys(p.gone)) {
+		b = binary.AppendUvarint(appendText(b, uid), uint64(len(p.gone[uid])))
+		for _, incarnation := range p.gone[uid] {
+			b = appendText(b, incarnation)
+		}
+	}
+	return b
 }
 
 func appendChecksum(b []byte) []byte {
@@ -124,7 +153,12 @@ func decodePage(b []byte) (*page, error) {
 		uid := r.text()
 		p.tallies[uid] = r.tally()
 	}
-	p.folded = r.folded()
+	if r.version > 1 {
+		p.folded = r.texts()
+	}
+	if r.version > 2 {
+		p.gone = r.gone()
+	}
 	if r.bad || len(r.rest) > 0 || len(p.tallies) != int(count) {
 		return nil, errPage
 	}
@@ -148,10 +182,25 @@ func (r *pageReader) head() *page {
 	return p
 }
 
-func (r *pageReader) folded() (all []string) {
-	if r.version == 1 {
+// gone reads what is there only when it is not empty.
+func (r *pageReader) gone() map[string][]string {
+	count := r.number()
+	if count < 1 || count > int64(len(r.rest)) {
+		r.bad = true
 		return nil
 	}
+	all := make(map[string][]string, count)
+	for range count {
+		uid := r.text()
+		if all[uid] = r.texts(); len(all[uid]) == 0 {
+			r.bad = true
+		}
+	}
+	r.bad = r.bad || len(all) != int(count)
+	return all
+}
+
+func (r *pageReader) texts() (all []string) {
 	count := r.number()
 	if count > int64(len(r.rest)) {
 		r.bad = true

@@ -127,8 +127,8 @@ func (r *Recorder) Offer(ctx context.Context, namespace string, d delivery.Recor
 	d.Ref.Namespace = namespace
 	e := &entry{key: types.NamespacedName{Namespace: namespace, Name: Name(&d)}, record: d, dones: []func(bool){r.answering(namespace, done)}}
 	now := time.Now()
-	exists := r.stored(ctx, e.key) != nil
-	e.class = classOf(&e.record, exists)
+	o := r.stored(ctx, e.key)
+	e.class = classOf(&e.record, o != nil)
 	if d.State == delivery.Pending {
 		e.due = now.Add(pendingDelay)
 	}
@@ -136,7 +136,7 @@ func (r *Recorder) Offer(ctx context.Context, namespace string, d delivery.Recor
 	held := r.line.holds(e.key)
 	r.mu.Unlock()
 	// While an earlier state is held, its record may come into being now, and would need this one.
-	if !held && !r.admit(e, exists, now) {
+	if !held && !r.admit(e, o, now) {
 		r.leaveOut(e, leftOutBudget)
 		return nil
 	}

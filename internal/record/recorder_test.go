@@ -173,6 +173,43 @@ func TestARecordThatExistsIsBroughtToItsEndAboveTheBudget(t *testing.T) {
 	})
 }
 
+func TestThatADeliveryMovedOnIsWrittenAboveTheBudget(t *testing.T) {
+	for _, words := range []string{"Pending 0 1", "Retrying 1 1"} {
+		stored := recordFrom("Retrying 1 0")
+		w := newWorld(testEndpoint("a"))
+		o := newObject(&stored)
+		setStatus(o, &stored)
+		w.objects[w.id(o)] = o
+		recorderTest(t, w, short, func(t *testing.T, r *Recorder, start func()) {
+			start()
+			var filler, got, again, made answers
+			for i := range bucketBurst + 1 {
+				offer(t, r, testRecord("a", fmt.Sprintf("evt_x%d", i), delivery.Delivered, 1), filler.done)
+			}
+			settle()
+			moved := recordFrom(words)
+			moved.QueueID = "gq"
+			offer(t, r, moved, got.done)
+			settle()
+			got.want(t, true)
+			now := &v1alpha1.DeliveryAttempt{}
+			must(t, w.Get(t.Context(), keyOf(o), now))
+			if now.Status.QueueID != "gq" || now.Status.HandOvers != 1 {
+				t.Errorf("%s: status is %+v", words, now.Status)
+			}
+			// What comes after that has the bucket to answer to, as has what was never recorded.
+			moved = recordFrom("Retrying 2 1")
+			moved.QueueID = "gq"
+			offer(t, r, moved, again.done)
+			moved.EventID = "evt_2"
+			offer(t, r, moved, made.done)
+			settle()
+			again.want(t, false)
+			made.want(t, false)
+		})
+	}
+}
+
 func TestTheEndComesWhileTheRecordIsBeingMade(t *testing.T) {
 	w := newWorld(testEndpoint("a"))
 	w.took = 2 * time.Second

@@ -35,12 +35,10 @@ func (t tally) in(queues string) string {
 	return queues
 }
 
-// plus is the tally of two queues together, of which the other holds nothing any more. Of two 410s the later counts: the
-// incarnation before it is over.
+// plus is the tally of two queues together, of which the other holds nothing any more; without the other's answers 410,
+// for which a page has a list.
 func (t tally) plus(other tally) tally {
-	if other.gone == "" || t.gone != "" && t.lastFailure.After(other.lastFailure) {
-		other.gone = t.gone
-	}
+	other.gone = t.gone // of a page from before there was a list
 	other.succeeded += t.succeeded
 	other.failed += t.failed
 	other.unrecorded += t.unrecorded
@@ -71,9 +69,25 @@ func (t tally) equal(other tally) bool {
 	return t == other
 }
 
-// size is the most bytes that the tally takes, encoded.
+// size is the most bytes that the tally takes, encoded, here or folded.
 func (t tally) size(uid string) int {
-	return len(uid) + len(t.name) + len(t.namespace) + len(t.gone) + 10*10
+	bytes := len(uid) + len(t.name) + len(t.namespace) + 10*10
+	if t.gone != "" {
+		bytes += goneSize(uid, []string{t.gone})
+	}
+	return bytes
+}
+
+// goneSize is the most bytes that the list takes, encoded.
+func goneSize(uid string, all []string) (bytes int) {
+	if len(all) == 0 {
+		return 0
+	}
+	bytes = len(uid) + 4
+	for _, s := range all {
+		bytes += len(s) + 2
+	}
+	return bytes
 }
 
 func latest(a, b time.Time) time.Time {
@@ -99,10 +113,14 @@ func (t *Totals) add(n tally) {
 	t.Unrecorded += n.unrecorded
 	t.LastSuccess = latest(t.LastSuccess, n.lastSuccess)
 	t.LastFailure = latest(t.LastFailure, n.lastFailure)
-	if n.gone == "" {
+	t.addGone(n.gone)
+}
+
+func (t *Totals) addGone(incarnation string) {
+	if incarnation == "" {
 		return
 	}
-	if at, found := slices.BinarySearch(t.Gone, n.gone); !found {
-		t.Gone = slices.Insert(t.Gone, at, n.gone)
+	if at, found := slices.BinarySearch(t.Gone, incarnation); !found {
+		t.Gone = slices.Insert(t.Gone, at, incarnation)
 	}
 }

@@ -26,6 +26,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return t.next.RoundTrip(r)
 	}
 	share := shareOf(r.Context())
+	if isEvent(r.URL.Path) {
+		share = ShareEvents
+	}
 	if urgent(r.URL.Path) {
 		t.budget.Charge(share)
 		return t.next.RoundTrip(r)
@@ -48,6 +51,16 @@ func mutates(method string) bool {
 		return true
 	}
 	return false
+}
+
+// isEvent knows Kubernetes Events of either group: /apis/events.k8s.io/VERSION/namespaces/NAMESPACE/events[/NAME], and the
+// same below /api.
+func isEvent(path string) bool {
+	if strings.HasPrefix(path, "/apis/events.k8s.io/") {
+		return true
+	}
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	return len(parts) >= 5 && parts[0] == "api" && parts[2] == "namespaces" && parts[4] == "events"
 }
 
 // urgent: a lease that is late costs the leadership, a review that is late a dispatcher's connection.

@@ -74,10 +74,14 @@ func (r *Recorder) backlog() int {
 	return r.o.Shelf.Backlog()
 }
 
-// admit decides whether there is a write for the entry. Ends of records that exist, failures and tests always have one.
-func (r *Recorder) admit(e *entry, exists bool, now time.Time) bool {
+// admit decides whether there is a write for the entry, whose record stands as o, or is not there. Failures and tests
+// always have one, and of records that exist their ends, and that they moved on to another queue: or they would be taken
+// for lost with the one that they have left.
+func (r *Recorder) admit(e *entry, o *v1alpha1.DeliveryAttempt, now time.Time) bool {
 	d := &e.record
-	if e.admitted || d.State == delivery.Failed || (exists && d.State.Done()) || d.Trigger == delivery.TriggerTest || !r.short() {
+	needed := d.State == delivery.Failed || d.Trigger == delivery.TriggerTest ||
+		o != nil && (d.State.Done() || d.Hops > int(o.Status.HandOvers))
+	if e.admitted || needed || !r.short() {
 		return true
 	}
 	r.mu.Lock()
@@ -97,7 +101,7 @@ func (r *Recorder) write(ctx context.Context, e *entry) result {
 		return repeated(fmt.Errorf("read endpoint: %w", err))
 	}
 	o := r.stored(ctx, e.key)
-	if !r.admit(e, o != nil, time.Now()) {
+	if !r.admit(e, o, time.Now()) {
 		return left(leftOutBudget)
 	}
 	switch {
