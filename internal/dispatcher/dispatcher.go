@@ -71,6 +71,8 @@ type Dispatcher struct {
 
 	background sync.WaitGroup
 	cancel     context.CancelFunc // of the background
+	// stopSource ends the hand-over of what comes to wait, which must not outlast the last report.
+	stopSource func()
 }
 
 // Run starts a dispatcher and stops it when ctx ends. It waits out the drain timeout for what can still be delivered. A
@@ -214,7 +216,7 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	d.background.Go(func() { d.endpoints.sweep(background) })
 	d.background.Go(func() { _ = d.client.Start(background) })
 	d.background.Go(func() { _ = d.outbox.Start(background) })
-	d.background.Go(func() { d.source.Start(background) })
+	d.startSource(background)
 	d.deliver.Start(background)
 	if d.gateway != nil {
 		if err := d.gateway.start(background, d.background.Go); err != nil {
@@ -228,6 +230,16 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	d.background.Go(d.health.serve)
 	logr.FromContextOrDiscard(ctx).Info("dispatcher is running", "version", version.String(), "queueID", d.queue.ID())
 	return nil
+}
+
+func (d *Dispatcher) startSource(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { d.source.Start(ctx) })
+	d.stopSource = func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // matchWaiting runs until ctx ends. What failed, such as a read, is begun again; it may go on where it is not.
@@ -255,8 +267,8 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	defer cancel()
 	d.gateway.refuse()
 	errs := []error{d.ingest.Stop(drain)}
-	d.gateway.stop(drain)
 	d.empty(drain)
+	d.gateway.stop(drain) // until then a gateway that is alone can tell that its own source has found nobody else
 	flush, cancelFlush := context.WithTimeout(ctx, d.bounded(flushTimeout))
 	defer cancelFlush()
 	if err := d.outbox.Stop(flush); err != nil {
@@ -279,21 +291,6 @@ func (d *Dispatcher) bounded(timeout time.Duration) time.Duration {
 		return min(timeout, brokenTimeout)
 	}
 	return timeout
-}
-
-// deliverRest waits until nothing is due any more. Deliveries that wait for a retry or are held stay on disk.
-func (d *Dispatcher) deliverRest(ctx context.Context) {
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for d.delivering() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.queue.Broken():
-			return
-		case <-ticker.C:
-		}
-	}
 }
 
 // delivering says whether anything is in flight or due. The stage is asked twice, since an attempt that ends while the

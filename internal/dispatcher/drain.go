@@ -19,7 +19,7 @@ import (
 	"github.com/garyclub/webhook-operator/internal/queue"
 )
 
-// handOverReserve is the most of the drain timeout that is kept for handing over what the last attempts leave.
+// handOverReserve is the most of the drain timeout that is kept for handing over what attempts and the first tries leave.
 const handOverReserve = 2 * time.Second
 
 // maxGatewayBytes bounds the file of the gateway's address.
@@ -33,6 +33,7 @@ func (d *Dispatcher) makeSource(log logr.Logger) (err error) {
 	d.source, err = handover.NewSource(handover.SourceOptions{
 		Queue: sourceQueue{d.queue}, QueueID: d.queue.ID(), Transport: control.NewFileCA(o.CAFile, ""),
 		Token: control.NewFileToken(o.TokenFile, time.Now), Now: d.clock.now, Log: log.WithName("handover"), Registerer: d.registry,
+		Persistent: o.QueueOutlivesPod,
 	})
 	if err != nil {
 		return err
@@ -95,29 +96,81 @@ func (d *Dispatcher) Drain(ctx context.Context) {
 		"waiting", d.queue.Stats().Waiting)
 }
 
-// empty hands over all that is left, while what is due goes out, delivers what no gateway takes, and then hands over
-// what the last attempts have left.
+// empty hands over all that is left, while what is due goes out, and then what attempts and refusals have left.
 func (d *Dispatcher) empty(ctx context.Context) {
-	reached := d.handOverRest(ctx)
-	attempts, cancel := ctx, context.CancelFunc(func() {})
-	if end, bounded := ctx.Deadline(); bounded && reached {
-		attempts, cancel = context.WithDeadline(ctx, end.Add(-min(handOverReserve, d.options.DrainTimeout/4)))
-	}
+	d.stopSource()
+	early, cancel := d.lessReserve(ctx)
 	defer cancel()
-	d.deliverRest(attempts)
-	d.deliver.Stop(attempts)
-	if reached {
-		d.handOverRest(ctx)
+	rest := d.handOverRest(early)
+	d.deliverRest(early, rest.done)
+	if !rest.end() {
+		early = ctx // nobody takes what attempts leave, so they have all of the time
+		d.deliverRest(early, rest.done)
 	}
-}
-
-// handOverRest says whether a gateway has taken what there was.
-func (d *Dispatcher) handOverRest(ctx context.Context) bool {
-	_, err := d.source.Rest(ctx)
+	d.deliver.Stop(early)
+	_, err := d.source.Last(ctx)
 	if err != nil && !errors.Is(err, handover.ErrNoGateway) && d.queue.Err() == nil {
 		logr.FromContextOrDiscard(ctx).Info("not everything could be handed over", "cause", err.Error())
 	}
-	return err == nil && d.source.Known()
+}
+
+// lessReserve ends in time for a last hand-over.
+func (d *Dispatcher) lessReserve(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, end.Add(-min(handOverReserve, d.options.DrainTimeout/4)))
+}
+
+// resting is a hand-over of all that is left, beside the deliveries.
+type resting struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // once done is closed
+}
+
+func (d *Dispatcher) handOverRest(ctx context.Context) *resting {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &resting{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		_, r.err = d.source.Rest(ctx)
+	}()
+	return r
+}
+
+// end ends it, and says whether another one can come to anything.
+func (r *resting) end() bool {
+	r.cancel()
+	<-r.done
+	return !errors.Is(r.err, handover.ErrNoGateway) && !errors.Is(r.err, handover.ErrSelf)
+}
+
+// deliverRest waits until nothing is due any more, and nothing is left or the hand-over beside it has ended. What waits
+// for a retry or is held then stays on disk.
+func (d *Dispatcher) deliverRest(ctx context.Context, handedOver <-chan struct{}) {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for d.delivering() || d.handingOver(handedOver) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.queue.Broken():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// handingOver says whether there is anything left that a hand-over under way may move.
+func (d *Dispatcher) handingOver(over <-chan struct{}) bool {
+	select {
+	case <-over:
+		return false
+	default:
+		return d.queue.Stats().Waiting > 0
+	}
 }
 
 // sourceQueue gives the source what it needs of the queue.

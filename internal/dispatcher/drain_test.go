@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/fixture/receiver"
 	"github.com/garyclub/webhook-operator/internal/handover"
@@ -24,6 +26,7 @@ import (
 type sinkAt struct {
 	queue   queue.Queue
 	address string
+	known   *endpoints
 }
 
 func (s *stand) sinkFor(all ...*endpoint.Endpoint) sinkAt {
@@ -33,7 +36,9 @@ func (s *stand) sinkFor(all ...*endpoint.Endpoint) sinkAt {
 		s.Fatal(err)
 	}
 	known := &endpoints{}
-	known.Store(endpoint.NewSnapshot(all))
+	if len(all) > 0 { // otherwise it is not ready
+		known.Store(endpoint.NewSnapshot(all))
+	}
 	leaf := ca.Leaf([]string{"127.0.0.1"})
 	sink, err := handover.NewSink(handover.SinkOptions{Queue: sinkQueue{q, known}, QueueID: q.ID(),
 		Authenticate: func(_ context.Context, token string) (handover.Identity, error) {
@@ -56,7 +61,7 @@ func (s *stand) sinkFor(all ...*endpoint.Endpoint) sinkAt {
 		serving.Wait()
 		_ = q.Close()
 	})
-	return sinkAt{q, listener.Addr().String()}
+	return sinkAt{q, listener.Addr().String(), known}
 }
 
 // connected waits for the manager's list, with which it says that it knows of no gateway.
@@ -170,8 +175,97 @@ func TestTheGatewayIsRemembered(t *testing.T) {
 	}
 }
 
+func TestStopAsksAGatewayAgainThatRefuses(t *testing.T) {
+	s, d, r, _ := drainStand(t)
+	p := endpointOf("a", r.URL("/"))
+	gateway := s.sinkFor()
+	d.setGateway(gateway.address, s.logs.logger())
+	s.post()
+	if err := r.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	var stopping sync.WaitGroup
+	stopping.Go(func() { s.stop(d) })
+	s.until("several refusals", func() bool { return s.counter(d, "webhook_dispatcher_hand_over_faults_total") >= 6 })
+	gateway.known.Store(endpoint.NewSnapshot([]*endpoint.Endpoint{p}))
+	stopping.Wait()
+	if got := gateway.queue.Stats().Waiting; got != 1 {
+		t.Errorf("the gateway has %d, want what it refused at first", got)
+	}
+}
+
+// The first hand-over goes on to the reserve, and what the gateway comes to take then goes in the last one.
+func TestStopKeepsTimeForTheLastHandOver(t *testing.T) {
+	s := newStand(t)
+	s.options.DrainTimeout = 4 * time.Second
+	d := s.assemble()
+	defer func() { _ = d.queue.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), s.options.DrainTimeout)
+	defer cancel()
+	early, cancelEarly := d.lessReserve(ctx)
+	defer cancelEarly()
+	end, _ := ctx.Deadline()
+	if got, _ := early.Deadline(); end.Sub(got) != time.Second {
+		t.Errorf("%s are left for the last hand-over, want a quarter of the drain timeout", end.Sub(got))
+	}
+}
+
+func TestStopDoesNotWaitForAGatewayThatHasNothingToTake(t *testing.T) {
+	s := newStand(t)
+	r := s.receive(receiver.Options{})
+	s.serve(endpointOf("a", r.URL("/")))
+	d := s.start()
+	s.connected()
+	d.setGateway("127.0.0.1:1", s.logs.logger())
+	for range 5 { // due when the end begins
+		s.post()
+	}
+	begin := time.Now()
+	s.stop(d)
+	if took := time.Since(begin); took > s.options.DrainTimeout/2 {
+		t.Errorf("stop took %s", took)
+	}
+	if got := s.logs.with(`"waiting"=0`); len(got) != 1 || r.Count() != 5 {
+		t.Errorf("the end says %v, %d were delivered", s.logs.with("has stopped"), r.Count())
+	}
+}
+
+// What is handed over after the last report would count as lost.
+func TestNothingIsHandedOverAfterTheLastReport(t *testing.T) {
+	s, d, r, gateway := drainStand(t)
+	s.post()
+	if err := r.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	d.Drain(s.context())
+	handedOver := func() bool { return gateway.queue.Stats().Waiting > 0 }
+	var stopping, told atomic.Bool
+	s.sink.mu.Lock()
+	s.sink.answers = func(delivery.Counters) bool {
+		if stopping.Load() && told.CompareAndSwap(false, true) {
+			d.setGateway(gateway.address, s.logs.logger())
+			for limit := time.After(time.Second); !handedOver(); {
+				select {
+				case <-limit:
+					return true
+				case <-time.After(time.Millisecond):
+				}
+			}
+		}
+		return true
+	}
+	s.sink.mu.Unlock()
+	s.post()
+	stopping.Store(true)
+	s.stop(d)
+	if handedOver() || !told.Load() {
+		t.Errorf("a hand-over after the last report: %v; a report at the end: %v", handedOver(), told.Load())
+	}
+}
+
 func TestUnknownEndpointsAreNotTakenOver(t *testing.T) {
 	s, d, _, _ := drainStand(t)
+	d.options.DrainTimeout = time.Second
 	other := s.sinkFor(endpointOf("b", "https://127.0.0.1/"))
 	d.setGateway(other.address, s.logs.logger())
 	s.post()

@@ -150,6 +150,7 @@ type sinkQueue struct {
 
 var verdicts = map[queue.TookOver]handover.Verdict{
 	queue.TookOverAdded: handover.Added, queue.TookOverPresent: handover.Present, queue.TookOverFailed: handover.Failed,
+	queue.TookOverShareFull: handover.ShareFull,
 }
 
 func (q sinkQueue) TakeOver(ctx context.Context, parcels []handover.Parcel) ([]handover.Verdict, error) {

@@ -22,14 +22,15 @@ import (
 )
 
 // A source runs in somebody's pod: what it sends is kept on disk, becomes requests to receivers and fields of objects, so
-// all of it is checked. The bounds of counts and times are far beyond what an endpoint can ask for.
+// all of it is checked. The bounds of counts and times are far beyond what an endpoint can ask for. A longer time is cut
+// down to maxWait: a delivery that goes out early is better than one that is lost.
 const (
 	maxNamespaceLength = 63
 	maxNameLength      = 253
 	maxIDLength        = 128
 	maxMessageLength   = 256
 	maxCount           = 10_000
-	maxWait            = 24 * time.Hour
+	maxWait            = 48 * time.Hour
 	maxDeadline        = 30 * 24 * time.Hour
 )
 
@@ -64,8 +65,8 @@ func decode(m *handoverpb.TakeOverRequest, may func(namespace string) bool, now 
 		if int64(p.GetEvent()) >= int64(len(events)) {
 			return nil, errInvalid
 		}
-		if e := events[p.GetEvent()]; e != nil && validParcel(p, now) {
-			parcels[i] = Parcel{Event: e, Delivery: deliveryFromProto(p, e, now)}
+		if e := events[p.GetEvent()]; e != nil && p.GetNamespace() == e.Namespace && validParcel(p, now) {
+			parcels[i] = Parcel{Event: e, Delivery: deliveryFromProto(p, e, now), Last: m.GetLast()}
 		}
 	}
 	return parcels, nil
@@ -97,7 +98,7 @@ func validParcel(m *handoverpb.Parcel, now time.Time) bool {
 	return len(m.GetEndpointName()) <= maxNameLength && objectName.MatchString(m.GetEndpointName()) &&
 		slices.Contains(triggers, delivery.Trigger(m.GetTrigger())) &&
 		validTimes(m.GetAccepted(), m.GetDeadline()) && m.GetDeadline().AsTime().Before(now.Add(maxDeadline)) &&
-		validDuration(m.GetWait(), maxWait) && validCount(m.GetAttemptCount()) && m.GetMaxAttempts() >= 1 &&
+		validDuration(m.GetWait()) && validCount(m.GetAttemptCount()) && m.GetMaxAttempts() >= 1 &&
 		validCount(m.GetMaxAttempts()) && validCount(m.GetHops()) &&
 		m.GetInterruptions() >= 0 && m.GetInterruptions() < delivery.MaxInterruptions &&
 		len(m.GetAttempts()) <= delivery.MaxKeptAttempts && len(m.GetAttempts()) <= int(m.GetAttemptCount()) &&
@@ -106,17 +107,18 @@ func validParcel(m *handoverpb.Parcel, now time.Time) bool {
 
 func validAttempt(m *handoverpb.Attempt) bool {
 	return m.GetNumber() >= 1 && validCount(m.GetNumber()) && validTimes(m.GetStart()) &&
-		validDuration(m.GetDuration(), maxWait) && validDuration(m.GetRetryAfter(), maxDeadline) &&
+		validDuration(m.GetDuration()) && validDuration(m.GetRetryAfter()) &&
 		slices.Contains(delivery.Outcomes(), delivery.Outcome(m.GetOutcome())) &&
 		m.GetStatusCode() >= 0 && m.GetStatusCode() <= 999
 }
 
 func deliveryFromProto(m *handoverpb.Parcel, e *event.Event, now time.Time) delivery.Delivery {
+	wait := cut(m.GetWait(), maxWait)
 	d := delivery.Delivery{
 		Ref: endpoint.Ref{Namespace: e.Namespace, Name: m.GetEndpointName()}, EventID: e.ID,
 		Trigger: delivery.Trigger(m.GetTrigger()), State: delivery.Pending,
 		Accepted: m.GetAccepted().AsTime(), Deadline: m.GetDeadline().AsTime(),
-		Wait: m.GetWait().AsDuration(), Due: now.Add(m.GetWait().AsDuration()),
+		Wait: wait, Due: now.Add(wait),
 		AttemptCount: int(m.GetAttemptCount()), MaxAttempts: int(m.GetMaxAttempts()),
 		Interruptions: int(m.GetInterruptions()), Hops: int(m.GetHops()),
 	}
@@ -125,9 +127,9 @@ func deliveryFromProto(m *handoverpb.Parcel, e *event.Event, now time.Time) deli
 	}
 	for _, a := range m.GetAttempts() {
 		d.Attempts = append(d.Attempts, delivery.Attempt{
-			Number: int(a.GetNumber()), Start: a.GetStart().AsTime(), Duration: a.GetDuration().AsDuration(),
+			Number: int(a.GetNumber()), Start: a.GetStart().AsTime(), Duration: cut(a.GetDuration(), maxWait),
 			Outcome: delivery.Outcome(a.GetOutcome()), StatusCode: int(a.GetStatusCode()), Message: truncated(a.GetMessage()),
-			RetryAfter: a.GetRetryAfter().AsDuration(),
+			RetryAfter: cut(a.GetRetryAfter(), delivery.MaxRetryAfter),
 		})
 	}
 	return d
@@ -142,8 +144,12 @@ func validTimes(all ...*timestamppb.Timestamp) bool {
 }
 
 // validDuration takes none as zero.
-func validDuration(d *durationpb.Duration, limit time.Duration) bool {
-	return d == nil || d.IsValid() && d.AsDuration() >= 0 && d.AsDuration() <= limit
+func validDuration(d *durationpb.Duration) bool {
+	return d == nil || d.IsValid() && d.AsDuration() >= 0
+}
+
+func cut(d *durationpb.Duration, limit time.Duration) time.Duration {
+	return min(d.AsDuration(), limit)
 }
 
 // truncated cuts a text at a character's border.

@@ -53,9 +53,7 @@ func TestDecodeChecksEveryField(t *testing.T) {
 		"no deadline":        func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) { p.Deadline = nil },
 		"deadline in a year": func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) { p.Deadline.Seconds += 31536000 },
 		"negative wait":      func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) { p.Wait = durationpb.New(-1) },
-		"wait of days": func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) {
-			p.Wait = durationpb.New(2 * maxWait)
-		},
+		"another namespace":  func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) { p.Namespace = "other" },
 		"negative attempts":  func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) { p.AttemptCount = -1 },
 		"attempts not made":  func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) { p.AttemptCount = 1 },
 		"no attempt allowed": func(_ *handoverpb.Event, p *handoverpb.Parcel, _ *handoverpb.Attempt) { p.MaxAttempts = 0 },
@@ -78,6 +76,50 @@ func TestDecodeChecksEveryField(t *testing.T) {
 		spoil(m.Events[0], m.Parcels[0], m.Parcels[0].Attempts[0])
 		if got, err := decode(m, ownNamespace, time.Now()); err != nil || got[0].Event != nil {
 			t.Errorf("%s: taken, error %v; want that parcel refused", name, err)
+		}
+	}
+}
+
+func TestDecodeCutsLongWaitsDown(t *testing.T) {
+	longest := 86400 * time.Second * 12 / 10 // maxBackoffSeconds, with its jitter
+	m, now := message(), time.Now()
+	m.Parcels[0].Wait = durationpb.New(longest)
+	if got, err := decode(m, ownNamespace, now); err != nil || got[0].Delivery.Wait != longest {
+		t.Errorf("a wait that an endpoint can ask for: %v, error %v", got, err)
+	}
+	m.Parcels[0].Wait = durationpb.New(100 * maxWait)
+	m.Parcels[0].Attempts[0].Duration = durationpb.New(100 * maxWait)
+	m.Parcels[0].Attempts[1].RetryAfter = durationpb.New(100 * maxDeadline)
+	got, err := decode(m, ownNamespace, now)
+	if err != nil || got[0].Event == nil {
+		t.Fatalf("it is refused: %v", err)
+	}
+	d := got[0].Delivery
+	if d.Wait != maxWait || d.Due != now.Add(maxWait) || d.Attempts[0].Duration != maxWait || d.Attempts[1].RetryAfter != delivery.MaxRetryAfter {
+		t.Errorf("it became %+v", d)
+	}
+}
+
+func TestEventsOfOneIDStayApart(t *testing.T) {
+	one := sampleEvent("team", "{}")
+	elsewhere, anew := *one, *one
+	elsewhere.Namespace = "other"
+	anew.Accepted = anew.Accepted.Add(time.Hour)
+	p := newPacker()
+	for _, e := range []*event.Event{one, &elsewhere, &anew, one} {
+		d := sampleDelivery(e)
+		p.add(e, &d, time.Now())
+	}
+	if n := len(p.message.GetEvents()); n != 3 {
+		t.Errorf("%d events in the message, want 3", n)
+	}
+	got, err := decode(p.message, func(string) bool { return true }, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"team", "other", "team", "team"} {
+		if got[i].Event == nil || got[i].Event.Namespace != want || got[i].Delivery.Ref.Namespace != want {
+			t.Errorf("parcel %d is %+v, want it in %s", i, got[i], want)
 		}
 	}
 }

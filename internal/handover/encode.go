@@ -22,10 +22,12 @@ type packer struct {
 	events  map[packedEvent]uint32
 }
 
-// packedEvent tells events apart: a key that is used again after its window gives the same id to another body.
+// packedEvent tells events apart. A key gives the same id in another namespace, and, used again after its window, to
+// another body or to the same one accepted anew.
 type packedEvent struct {
-	id   string
-	body [32]byte
+	namespace, id string
+	body          [32]byte
+	accepted      int64
 }
 
 func newPacker() *packer {
@@ -34,7 +36,7 @@ func newPacker() *packer {
 
 // add takes a delivery into the message, unless that is full.
 func (p *packer) add(e *event.Event, d *delivery.Delivery, now time.Time) bool {
-	key := packedEvent{e.ID, e.SHA256}
+	key := packedEvent{e.Namespace, e.ID, e.SHA256, e.Accepted.UnixNano()}
 	index, known := p.events[key]
 	parcel := parcelToProto(d, now)
 	size := proto.Size(parcel) + 8
@@ -65,7 +67,7 @@ func eventToProto(e *event.Event) *handoverpb.Event {
 
 func parcelToProto(d *delivery.Delivery, now time.Time) *handoverpb.Parcel {
 	m := &handoverpb.Parcel{
-		EndpointName: d.Ref.Name, Trigger: string(d.Trigger), Accepted: timestamppb.New(d.Accepted),
+		Namespace: d.Ref.Namespace, EndpointName: d.Ref.Name, Trigger: string(d.Trigger), Accepted: timestamppb.New(d.Accepted),
 		Deadline: timestamppb.New(d.Deadline), Wait: durationpb.New(waitOf(d, now)),
 		AttemptCount: int32(d.AttemptCount), MaxAttempts: int32(d.MaxAttempts),
 		Interruptions: int32(d.Interruptions), Hops: int32(d.Hops),

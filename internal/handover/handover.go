@@ -14,8 +14,9 @@
 // # Bounds
 //
 // There is one message under way per stream, of at most maxParcels deliveries and about maxBatchBytes. A sink serves
-// maxStreams streams, and maxPodStreams of one pod; more are answered RESOURCE_EXHAUSTED. Whatever a source sends is
-// checked, field by field, before any of it is used.
+// maxStreams streams, maxNamespaceStreams of one namespace and maxPodStreams of one pod; more wait for placeWait and are
+// answered RESOURCE_EXHAUSTED then. A stream ends after streamAge. Whatever a source sends is checked, field by field,
+// before any of it is used.
 package handover
 
 import (
@@ -69,6 +70,8 @@ type SourceQueue interface {
 type Parcel struct {
 	Event    *event.Event
 	Delivery delivery.Delivery
+	// Last says that the delivery is lost if it is not taken.
+	Last bool
 }
 
 // Verdict is what became of a parcel.
@@ -76,16 +79,17 @@ type Verdict uint8
 
 // The verdicts. With the first three the sink answers for the delivery from now on.
 const (
-	Added   Verdict = iota + 1
-	Present         // it was there already
-	Failed          // its endpoint's share is full: it has ended, visibly
-	Unknown         // there is no endpoint of that name here
-	Invalid         // what was sent breaks a rule
+	Added     Verdict = iota + 1
+	Present           // it was there already
+	Failed            // its endpoint's share is full, and it was the last try: it has ended, visibly
+	ShareFull         // its endpoint's share is full
+	Unknown           // there is no endpoint of that name here
+	Invalid           // what was sent breaks a rule
 )
 
 // SinkQueue is the queue that takes parcels.
 type SinkQueue interface {
-	// TakeOver stores all parcels but those of endpoints that are not known, or none. It returns after the sync.
+	// TakeOver stores all parcels but those of endpoints that are not known or have no room, or none. It returns after the sync.
 	TakeOver(ctx context.Context, parcels []Parcel) ([]Verdict, error)
 }
 

@@ -6,6 +6,7 @@ package handover
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -85,17 +86,41 @@ func TestOnlyWhatIsNotDueGoesBeforeTheEnd(t *testing.T) {
 	}
 }
 
-func TestAFullGatewayIsAskedAgain(t *testing.T) {
+func TestAGatewayThatRefusesIsAskedUntilTheEnd(t *testing.T) {
+	for name, refusal := range map[string]error{"full": ErrFull, "not ready": ErrNotReady, "broken": errors.New("input/output error")} {
+		q, sink := newFakeQueue(), &fakeSink{err: refusal}
+		_, address := serve(t, "queue-of-gateway", sink)
+		s := newSource(t, q, "team", address)
+		q.add(5, true)
+		ctx, cancel := context.WithCancel(t.Context())
+		var resting sync.WaitGroup
+		resting.Go(func() {
+			_, err := s.Rest(ctx)
+			if code := status.Code(errors.Unwrap(err)); code != codes.ResourceExhausted && code != codes.Unavailable {
+				t.Errorf("%s: error is %v, want the refusal", name, err)
+			}
+		})
+		eventually(t, "several refusals", func() bool { return sink.refusals() >= 5 })
+		cancel()
+		resting.Wait()
+		if q.left() != 5 || q.lent() != 0 {
+			t.Errorf("%s: %d are left, %d of them leased", name, q.left(), q.lent())
+		}
+		resting.Go(func() {
+			if n, err := s.Rest(t.Context()); n != 5 || err != nil {
+				t.Errorf("%s: %d were handed over, error %v", name, n, err)
+			}
+		})
+		eventually(t, "another refusal", func() bool { return sink.refusals() >= 6 })
+		sink.fail(nil)
+		resting.Wait()
+	}
+}
+
+func TestWhatIsNotDueIsOfferedAgain(t *testing.T) {
 	q, sink := newFakeQueue(), &fakeSink{err: ErrFull}
 	_, address := serve(t, "queue-of-gateway", sink)
 	s := newSource(t, q, "team", address)
-	q.add(5, true)
-	if _, err := s.Rest(t.Context()); status.Code(errors.Unwrap(err)) != codes.ResourceExhausted {
-		t.Errorf("error is %v, want ResourceExhausted", err)
-	}
-	if q.left() != 5 || q.released != 6*lastTries { // one of them to see whether there is anything
-		t.Errorf("%d are left after %d were given back, want all", q.left(), q.released)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { s.Start(ctx) })
@@ -103,8 +128,41 @@ func TestAFullGatewayIsAskedAgain(t *testing.T) {
 	defer cancel()
 	q.add(5, false)
 	s.Begin()
+	eventually(t, "a refusal", func() bool { return sink.refusals() > 0 })
 	sink.fail(nil)
 	eventually(t, "the hand-over", func() bool { return len(sink.taken()) == 5 })
+}
+
+func TestPausesOfRest(t *testing.T) {
+	s := newSkips(time.Now)
+	var p pauses
+	for i := range 20 {
+		wait, again := p.after(0, errLate, s)
+		if !again || wait < firstPause/2 || wait > 2*maxPauseAtEnd {
+			t.Errorf("after %d failures: %s, %v", i+1, wait, again)
+		}
+	}
+	if wait, _ := p.after(1, errLate, s); wait > 2*firstPause {
+		t.Errorf("after something was handed over it waits for %s", wait)
+	}
+	for i := 1; i <= lastSelves; i++ {
+		if _, again := p.after(0, ErrSelf, s); again != (i < lastSelves) {
+			t.Errorf("%d streams ended here: another is %v", i, again)
+		}
+	}
+	p = pauses{}
+	for range 2 * lastSelves { // one of two gateways is this one
+		p.after(0, ErrSelf, s)
+		if _, again := p.after(0, errLate, s); !again {
+			t.Error("the other gateway is given up")
+		}
+	}
+	if _, again := p.after(0, ErrNoGateway, s); again {
+		t.Error("no gateway is asked again")
+	}
+	if _, again := p.after(0, nil, s); again {
+		t.Error("it goes on with nothing left")
+	}
 }
 
 func TestNobodyHandsOverToItself(t *testing.T) {
@@ -112,7 +170,7 @@ func TestNobodyHandsOverToItself(t *testing.T) {
 	_, address := serve(t, "queue-of-source", sink)
 	s := newSource(t, q, "team", address)
 	q.add(1, true)
-	if _, err := s.Rest(t.Context()); !errors.Is(err, errSelf) || q.left() != 1 || q.released == 0 {
+	if _, err := s.Rest(t.Context()); !errors.Is(err, ErrSelf) || q.left() != 1 || q.released == 0 {
 		t.Errorf("error %v, %d left, %d given back", err, q.left(), q.released)
 	}
 }
@@ -127,24 +185,34 @@ func TestWithoutAGatewayEverythingStays(t *testing.T) {
 	if err := s.SetGateway("127.0.0.1:1"); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
-	if _, err := s.Rest(t.Context()); err == nil || q.left() != 1 {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := s.Rest(ctx); err == nil || q.left() != 1 {
 		t.Errorf("error %v, %d left", err, q.left())
 	}
-	if took := time.Since(begin); took > (lastTries/lateTries+1)*answerTimeout {
-		t.Errorf("a gateway that is away was waited for during %s", took)
+}
+
+func TestAGatewayThatDoesNotAnswerKeepsNobodyWithNothingLeft(t *testing.T) {
+	s := newSource(t, newFakeQueue(), "team", "127.0.0.1:1")
+	if n, err := s.Rest(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d were handed over, error %v", n, err)
 	}
 }
 
 func TestWhatTheGatewayDoesNotTakeStays(t *testing.T) {
 	q := newFakeQueue()
+	asked := map[string]int{}
 	sink := &fakeSink{take: func(p Parcel) Verdict {
-		switch p.Delivery.Ref.Name {
-		case "e1":
+		name := p.Delivery.Ref.Name
+		asked[name]++
+		switch {
+		case name == "e1" && asked[name] <= 2:
 			return Unknown
-		case "e2":
+		case name == "e2" && !p.Last:
+			return ShareFull
+		case name == "e2":
 			return Failed
-		case "e3":
+		case name == "e3":
 			return Present
 		}
 		return Added
@@ -154,17 +222,57 @@ func TestWhatTheGatewayDoesNotTakeStays(t *testing.T) {
 	for i := range 5 {
 		q.add(2, true, named(i))
 	}
-	q.add(1, true, named(5), func(l *fakeLease) { l.event.SHA256[0]++ }) // the bytes on our disk have changed
-	if n, err := s.Rest(t.Context()); n != 8 || err != nil {
-		t.Errorf("%d were handed over, error %v, want 8", n, err)
-	}
-	if got := q.left(); got != 3 {
-		t.Errorf("%d are left, want the 2 of the endpoint that is not known and the one that is not valid", got)
+	spoil := func(l *fakeLease) { l.event.SHA256[0]++ } // the bytes on our disk have changed
+	q.add(1, true, named(5), spoil)
+	q.add(1, true, named(5))
+	ctx, cancel := context.WithCancel(t.Context())
+	var resting sync.WaitGroup
+	resting.Go(func() { _, _ = s.Rest(ctx) })
+	eventually(t, "what the gateway comes to know, and what stands beside something spoilt", func() bool { return q.left() == 3 })
+	cancel()
+	resting.Wait()
+	if n, err := s.Last(t.Context()); n != 2 || err != nil || q.left() != 1 || q.lent() != 0 {
+		t.Errorf("%d were handed over at last, error %v, %d left, %d leased; want what is beyond its share to go, and the spoilt one to stay",
+			n, err, q.left(), q.lent())
 	}
 	q.unread = errors.New("input/output error")
 	q.add(1, true, named(6))
-	if n, err := s.Rest(t.Context()); n != 0 || err != nil || q.left() != 4 {
+	if n, err := s.Rest(t.Context()); n != 0 || err != nil || q.left() != 2 {
 		t.Errorf("%d were handed over, error %v, %d left; want what cannot be read to stay", n, err, q.left())
+	}
+}
+
+func TestAQueueThatStaysKeepsWhatIsBeyondAShare(t *testing.T) {
+	q, sink := newFakeQueue(), &fakeSink{take: func(p Parcel) Verdict {
+		if p.Last {
+			return Failed
+		}
+		return ShareFull
+	}}
+	_, address := serve(t, "queue-of-gateway", sink)
+	s := newSource(t, q, "team", address)
+	s.o.Persistent = true
+	q.add(1, true)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if n, err := s.Last(ctx); n != 0 || err != nil || q.left() != 1 {
+		t.Errorf("%d went, error %v, %d left; want it to stay", n, err, q.left())
+	}
+}
+
+func TestWhatIsRefusedIsBounded(t *testing.T) {
+	s := newSkips(time.Now)
+	d := sampleDelivery(sampleEvent("team", "{}"))
+	for i := range maxSkipped {
+		d.EventID = strconv.Itoa(i)
+		s.refuse(&d)
+	}
+	if !s.wanted(d.Ref) {
+		t.Error("the endpoint is passed over before its time")
+	}
+	d.EventID = "another"
+	if s.refuse(&d); s.wanted(d.Ref) || s.refused(&d) || len(s.deliveries) != maxSkipped {
+		t.Errorf("%d deliveries are kept in mind", len(s.deliveries))
 	}
 }
 
@@ -177,7 +285,9 @@ func TestWhoMayHandOver(t *testing.T) {
 		q := newFakeQueue()
 		q.add(1, true)
 		s := newSource(t, q, token, address)
-		_, err := s.Rest(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		_, err := s.Rest(ctx)
+		cancel()
 		if got := status.Code(errors.Unwrap(err)); err != nil && got != want || (err == nil) != (want == codes.OK) {
 			t.Errorf("%s: error %v, want %s", token, err, want)
 		}
@@ -186,23 +296,9 @@ func TestWhoMayHandOver(t *testing.T) {
 	q := newFakeQueue()
 	q.add(1, true)
 	s := newSource(t, q, "team", address)
-	if _, err := s.Rest(t.Context()); err == nil || q.left() != 1 {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := s.Rest(ctx); err == nil || q.left() != 1 {
 		t.Errorf("a gateway that ends answered with %v, %d left", err, q.left())
-	}
-}
-
-func TestAStreamThatDoesNothingIsEnded(t *testing.T) {
-	served, _ := serve(t, "queue-of-gateway", &fakeSink{})
-	for range maxPodStreams {
-		if !served.enter("uid") {
-			t.Fatal("a pod has no place")
-		}
-	}
-	if served.enter("uid") {
-		t.Error("a pod has more places than it may have")
-	}
-	served.leave("uid")
-	if !served.enter("uid") {
-		t.Error("a place that was left is not free")
 	}
 }

@@ -55,7 +55,7 @@ func newSinkMetrics(r prometheus.Registerer) *sinkMetrics {
 		Help: "Hand-overs refused, by reason.",
 	}, []string{"reason"})}
 	for verdict, result := range map[Verdict]string{
-		Added: "added", Present: "present", Failed: "share-full", Unknown: "unknown-endpoint", Invalid: "invalid",
+		Added: "added", Present: "present", Failed: "failed", ShareFull: "share-full", Unknown: "unknown-endpoint", Invalid: "invalid",
 	} {
 		m.parcels[verdict] = parcels.WithLabelValues(result)
 	}

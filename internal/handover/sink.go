@@ -28,14 +28,18 @@ import (
 )
 
 const (
-	maxStreams     = 32
-	maxPodStreams  = 2
 	maxConnections = 512
 	// streamsPerConnection is more than one source needs.
 	streamsPerConnection = 4
 	// idleTimeout ends a stream whose source sends nothing: its place may be wanted.
-	idleTimeout      = 10 * time.Second
-	handshakeTimeout = 10 * time.Second
+	idleTimeout = 10 * time.Second
+	// streamAge and maxStale end a stream whose place others may want: its source opens another. maxStale is how many
+	// messages in a row may bring nothing new.
+	streamAge = 30 * time.Second
+	maxStale  = 10
+	// Connections are few, too. handshakeTimeout is also what Stop may take beyond its context.
+	handshakeTimeout = 3 * time.Second
+	connectionIdle   = 15 * time.Second
 	connectionAge    = 10 * time.Minute
 	// streamWindow bounds what is on its way to a stream that does not read.
 	streamWindow = 256 << 10
@@ -65,10 +69,7 @@ type Sink struct {
 	closing chan struct{}
 	refuse  func()
 	report  rate.Sometimes
-
-	mu      sync.Mutex
-	streams int
-	pods    map[string]int
+	places  *places
 }
 
 // NewSink makes a sink that serves nothing yet.
@@ -82,12 +83,13 @@ func NewSink(o SinkOptions) (*Sink, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Sink{o: o, metrics: newSinkMetrics(o.Registerer), closing: make(chan struct{}), pods: map[string]int{},
+	s := &Sink{o: o, metrics: newSinkMetrics(o.Registerer), closing: make(chan struct{}), places: newPlaces(),
 		report: rate.Sometimes{Interval: 10 * time.Second}}
 	s.refuse = sync.OnceFunc(func() { close(s.closing) })
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: o.GetCertificate})),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: idleTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: connectionIdle,
+			MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: idleTimeout}),
 		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.MaxSendMsgSize(maxResponseBytes), grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(streamsPerConnection), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(streamsPerConnection*streamWindow),
@@ -108,7 +110,7 @@ func (s *Sink) Serve(listener net.Listener) error {
 // Refuse takes nothing from now on: a gateway that ends hands over itself.
 func (s *Sink) Refuse() { s.refuse() }
 
-// Stop answers what is under way, within ctx, and ends.
+// Stop answers what is under way, within ctx, and ends. A handshake under way may outlast ctx by its own timeout.
 func (s *Sink) Stop(ctx context.Context) {
 	s.Refuse()
 	graceful := make(chan struct{})
@@ -127,6 +129,7 @@ func (s *Sink) Stop(ctx context.Context) {
 var (
 	errUnauthenticated = status.Error(codes.Unauthenticated, "the token is not a dispatcher's")
 	errEnding          = status.Error(codes.Unavailable, "the gateway is ending")
+	errOver            = status.Error(codes.Unavailable, "others may want the place of this stream")
 	errBusy            = status.Error(codes.ResourceExhausted, "too many hand-overs are under way")
 )
 
@@ -141,19 +144,14 @@ func (s *admittedStream) Context() context.Context { return s.ctx }
 
 // admit lets a stream in before anything of it is read.
 func (s *Sink) admit(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	select {
-	case <-s.closing:
-		return s.refused(refusedNotReady, errEnding)
-	default:
-	}
 	identity, err := s.identify(stream.Context())
 	if err != nil {
 		return err
 	}
-	if !s.enter(identity.PodUID) {
+	if !s.places.enter(stream.Context(), identity) {
 		return s.refused(refusedBusy, errBusy)
 	}
-	defer s.leave(identity.PodUID)
+	defer s.places.leave(identity)
 	ctx := context.WithValue(stream.Context(), identityKey{}, identity)
 	return handler(srv, &admittedStream{stream, ctx})
 }
@@ -188,24 +186,4 @@ func bearer(ctx context.Context) string {
 		return ""
 	}
 	return token
-}
-
-func (s *Sink) enter(pod string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.streams >= maxStreams || s.pods[pod] >= maxPodStreams {
-		return false
-	}
-	s.streams++
-	s.pods[pod]++
-	return true
-}
-
-func (s *Sink) leave(pod string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.streams--
-	if s.pods[pod]--; s.pods[pod] == 0 {
-		delete(s.pods, pod)
-	}
 }

@@ -6,6 +6,7 @@ package handover
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,16 +20,24 @@ type takeOverStream = grpc.BidiStreamingServer[handoverpb.TakeOverRequest, hando
 
 // TakeOver serves one source.
 func (s *Sink) TakeOver(stream takeOverStream) error {
+	// A gateway that ends says whose queue it is, too: its own source may have found nobody else.
 	if err := stream.Send(&handoverpb.TakeOverResponse{QueueId: s.o.QueueID}); err != nil {
 		return err
+	}
+	select {
+	case <-s.closing:
+		return s.refused(refusedNotReady, errEnding)
+	default:
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	identity, _ := ctx.Value(identityKey{}).(Identity)
 	requests := make(chan *handoverpb.TakeOverRequest)
 	go receive(ctx, stream, requests) // ends with this stream, which returning from here ends
-	for {
-		m, err := s.next(ctx, requests)
+	over := time.NewTimer(streamAge)
+	defer over.Stop()
+	for stale := 0; stale < maxStale; stale++ {
+		m, err := s.next(ctx, requests, over.C)
 		if m == nil {
 			return err
 		}
@@ -36,10 +45,14 @@ func (s *Sink) TakeOver(stream takeOverStream) error {
 		if err != nil {
 			return err
 		}
-		if err := stream.Send(&handoverpb.TakeOverResponse{Verdicts: verdicts}); err != nil {
+		if slices.Contains(verdicts, Added) || slices.Contains(verdicts, Failed) {
+			stale = -1
+		}
+		if err := stream.Send(&handoverpb.TakeOverResponse{Verdicts: s.answer(verdicts)}); err != nil {
 			return err
 		}
 	}
+	return errOver
 }
 
 func receive(ctx context.Context, stream takeOverStream, requests chan<- *handoverpb.TakeOverRequest) {
@@ -58,7 +71,7 @@ func receive(ctx context.Context, stream takeOverStream, requests chan<- *handov
 }
 
 // next waits for a request. It returns none at the end of the stream.
-func (s *Sink) next(ctx context.Context, requests <-chan *handoverpb.TakeOverRequest) (*handoverpb.TakeOverRequest, error) {
+func (s *Sink) next(ctx context.Context, requests <-chan *handoverpb.TakeOverRequest, over <-chan time.Time) (*handoverpb.TakeOverRequest, error) {
 	timer := time.NewTimer(idleTimeout)
 	defer timer.Stop()
 	select {
@@ -66,6 +79,8 @@ func (s *Sink) next(ctx context.Context, requests <-chan *handoverpb.TakeOverReq
 		return m, nil
 	case <-s.closing:
 		return nil, s.refused(refusedNotReady, errEnding)
+	case <-over:
+		return nil, errOver
 	case <-timer.C:
 		return nil, status.Error(codes.Unavailable, "nothing was sent for a while")
 	case <-ctx.Done():
@@ -74,7 +89,7 @@ func (s *Sink) next(ctx context.Context, requests <-chan *handoverpb.TakeOverReq
 }
 
 // take answers one request.
-func (s *Sink) take(ctx context.Context, identity Identity, m *handoverpb.TakeOverRequest) ([]handoverpb.Verdict, error) {
+func (s *Sink) take(ctx context.Context, identity Identity, m *handoverpb.TakeOverRequest) ([]Verdict, error) {
 	all := s.o.Gateway(identity)
 	may := func(namespace string) bool { return all || namespace == identity.Namespace }
 	parcels, err := decode(m, may, s.o.Now())
@@ -98,7 +113,7 @@ func (s *Sink) take(ctx context.Context, identity Identity, m *handoverpb.TakeOv
 		return nil, s.refused(refusedUnavailable, status.Error(codes.Unavailable, "the queue could not store the deliveries"))
 	}
 	s.o.Log.V(1).Info("deliveries taken over", "namespace", identity.Namespace, "pod", identity.Pod, "deliveries", len(parcels))
-	return s.answer(verdicts), nil
+	return verdicts, nil
 }
 
 // takeValid has the queue take all parcels but those that are not valid.
@@ -136,6 +151,8 @@ func (s *Sink) answer(verdicts []Verdict) []handoverpb.Verdict {
 		switch v {
 		case Unknown:
 			answer[i] = handoverpb.Verdict_VERDICT_UNKNOWN_ENDPOINT
+		case ShareFull:
+			answer[i] = handoverpb.Verdict_VERDICT_SHARE_FULL
 		case Invalid:
 			answer[i] = handoverpb.Verdict_VERDICT_INVALID
 		default:

@@ -19,25 +19,27 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/garyclub/webhook-operator/internal/backoff"
-	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/handover/handoverpb"
 )
 
 const (
 	// answerTimeout is what a gateway may take to answer, the opening of a connection included. A grace period is short.
 	answerTimeout = 3 * time.Second
-	// lastTries is how many passes in a row may come to nothing before Rest gives up, one that was not answered counted
-	// as lateTries: a gateway that is away is not waited for, since deliveries have to go out in the time that is left,
-	// whereas one that refuses, or is this dispatcher itself, is followed by the next at once.
-	lastTries = 4
-	lateTries = 2
+	// lastSelves is how many streams in a row may end at this dispatcher itself before Rest takes it for the only gateway.
+	lastSelves = 4
+	// unused is how long a connection without a stream is kept: a gateway has few.
+	unused = 2 * time.Second
 	// gather is how long what comes to wait is collected before it is handed over.
 	gather = 100 * time.Millisecond
-	// passedOver is how long an endpoint is left out whose deliveries cannot be handed over now.
-	passedOver = time.Minute
+	// passedOver is how long what a gateway does not take is left out; passedOverAtEnd, an endpoint that it may take soon,
+	// when there is little time left.
+	passedOver      = time.Minute
+	passedOverAtEnd = 2 * time.Second
 
-	firstPause = 100 * time.Millisecond
-	maxPause   = 15 * time.Second
+	// maxPauseAtEnd bounds the pauses of Rest.
+	firstPause    = 100 * time.Millisecond
+	maxPause      = 15 * time.Second
+	maxPauseAtEnd = 2 * time.Second
 
 	// roundRobin makes the next stream go to another gateway.
 	roundRobin = `{"loadBalancingConfig":[{"round_robin":{}}]}`
@@ -47,8 +49,8 @@ const (
 var (
 	// ErrNoGateway: nobody is known that could take anything.
 	ErrNoGateway = errors.New("there is no gateway")
-	// errSelf: the gateway that answered is this one.
-	errSelf = errors.New("the gateway that answered is this dispatcher itself")
+	// ErrSelf: the gateway that answered is this one.
+	ErrSelf = errors.New("the gateway that answered is this dispatcher itself")
 )
 
 // SourceOptions are the settings of a Source. Queue, QueueID, Transport and Token are required.
@@ -58,6 +60,8 @@ type SourceOptions struct {
 	// Transport and Token are how a gateway is trusted and who calls it.
 	Transport credentials.TransportCredentials
 	Token     credentials.PerRPCCredentials
+	// Persistent says that the queue outlives this dispatcher: what is not handed over is not lost.
+	Persistent bool
 	// Now is the steady clock of due times; nil means time.Now.
 	Now        func() time.Time
 	Log        logr.Logger
@@ -71,9 +75,9 @@ type Source struct {
 	total   atomic.Int64
 	begun   chan struct{}
 	begin   func()
-	// turn is held by the pass under way, and guards skip.
-	turn chan struct{}
-	skip map[endpoint.Ref]time.Time
+	// turn is held by the pass under way.
+	turn  chan struct{}
+	skips *skips
 
 	mu      sync.Mutex
 	address string
@@ -90,7 +94,7 @@ func NewSource(o SourceOptions) (*Source, error) {
 		o.Now = time.Now
 	}
 	s := &Source{o: o, metrics: newSourceMetrics(o.Registerer), begun: make(chan struct{}), turn: make(chan struct{}, 1),
-		skip: map[endpoint.Ref]time.Time{}, moved: make(chan struct{})}
+		skips: newSkips(o.Now), moved: make(chan struct{})}
 	s.begin = sync.OnceFunc(func() { close(s.begun) })
 	return s, nil
 }
@@ -121,7 +125,7 @@ func (s *Source) connect(address string) (*grpc.ClientConn, error) {
 	}
 	return grpc.NewClient("dns:///"+address,
 		grpc.WithTransportCredentials(s.o.Transport.Clone()), grpc.WithPerRPCCredentials(s.o.Token),
-		grpc.WithDefaultServiceConfig(roundRobin), grpc.WithDisableServiceConfig(), // none out of DNS
+		grpc.WithIdleTimeout(unused), grpc.WithDefaultServiceConfig(roundRobin), grpc.WithDisableServiceConfig(), // none out of DNS
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: answerTimeout,
 			Backoff: grpcbackoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: answerTimeout}}),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(maxResponseBytes),
@@ -176,7 +180,7 @@ func (s *Source) Start(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		deferred := s.o.Queue.Deferred() // before the look, so that nothing is missed
 		_, changed := s.gateway()
-		_, err := s.pass(ctx, false)
+		_, err := s.pass(ctx, passBeforeEnd)
 		wait := gather
 		switch {
 		case err == nil:
@@ -193,29 +197,67 @@ func (s *Source) Start(ctx context.Context) {
 	}
 }
 
-// Rest hands over all that waits, due or not, until nothing is left, no gateway answers, or ctx ends. It returns how
-// many deliveries were handed over; the error says why there may be more.
-func (s *Source) Rest(ctx context.Context) (moved int, err error) {
+// passKind says what a pass hands over, and what is at stake.
+type passKind uint8
+
+const (
+	passBeforeEnd passKind = iota // what is not due: the rest is being delivered
+	passRest                      // all
+	passLast                      // all, and what stays is lost with the pod
+)
+
+// Rest hands over all that waits, due or not, until nothing is left that a gateway would take, or ctx ends: a gateway
+// that refuses, or does not answer, may be another one in a moment. It gives up at once where it can come to nothing. It
+// returns how many deliveries were handed over; the error says why there may be more.
+func (s *Source) Rest(ctx context.Context) (moved int, err error) { return s.rest(ctx, passRest) }
+
+// Last is Rest for the last time.
+func (s *Source) Last(ctx context.Context) (moved int, err error) {
+	if s.o.Persistent {
+		return s.rest(ctx, passRest)
+	}
+	return s.rest(ctx, passLast)
+}
+
+func (s *Source) rest(ctx context.Context, kind passKind) (moved int, cause error) {
+	s.skips.forgive()
 	if conn, _ := s.gateway(); conn != nil {
 		conn.ResetConnectBackoff()
 	}
-	for failures := 0; ; {
-		n, err := s.pass(ctx, true)
+	for p := (pauses{}); ; {
+		_, changed := s.gateway()
+		n, err := s.pass(ctx, kind)
 		moved += n
-		if err == nil || errors.Is(err, ErrNoGateway) || ctx.Err() != nil {
-			return moved, err
+		if ctx.Err() == nil || cause == nil {
+			cause = err // not the end of ctx, when there was another
 		}
-		if n > 0 {
-			failures = 0
+		wait, again := p.after(n, err, s.skips)
+		if again {
+			waitFor(ctx, wait, changed)
 		}
-		if failures++; errors.Is(err, errLate) {
-			failures += lateTries - 1
+		if !again || ctx.Err() != nil {
+			return moved, cause
 		}
-		if failures >= lastTries {
-			return moved, err
-		}
-		waitFor(ctx, firstPause)
 	}
+}
+
+// pauses are those of Rest.
+type pauses struct{ failures, selves int }
+
+// after says how long to wait after a pass, and whether another one can come to anything.
+func (p *pauses) after(moved int, err error, left *skips) (wait time.Duration, again bool) {
+	if moved > 0 || err == nil {
+		*p = pauses{}
+	}
+	if err == nil {
+		return left.next() // what was passed over may be taken then
+	}
+	p.failures++
+	if p.selves++; !errors.Is(err, ErrSelf) {
+		p.selves = 0
+	}
+	wait = backoff.Next(firstPause, maxPauseAtEnd, p.failures, rand.Float64())
+	return wait, !errors.Is(err, ErrNoGateway) && p.selves < lastSelves
 }
 
 // Close ends the connection.
@@ -258,7 +300,7 @@ func waitFor(ctx context.Context, limit time.Duration, channels ...<-chan struct
 }
 
 // pass hands over what is there now, on one stream. A stream that was broken has given back what it had leased.
-func (s *Source) pass(ctx context.Context, due bool) (moved int, err error) {
+func (s *Source) pass(ctx context.Context, kind passKind) (moved int, err error) {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
@@ -269,22 +311,10 @@ func (s *Source) pass(ctx context.Context, due bool) (moved int, err error) {
 	if conn == nil {
 		return 0, ErrNoGateway
 	}
-	t := &talk{source: s, client: handoverpb.NewHandOverClient(conn)}
+	t := &talk{source: s, kind: kind, client: handoverpb.NewHandOverClient(conn)}
 	defer t.end()
-	if moved, err = t.run(ctx, due); err != nil {
+	if moved, err = t.run(ctx); err != nil {
 		s.metrics.faults.Inc()
 	}
 	return moved, err
 }
-
-// wanted says whether an endpoint's deliveries can be handed over, as far as is known.
-func (s *Source) wanted(ref endpoint.Ref) bool {
-	until, known := s.skip[ref]
-	if known && !s.o.Now().Before(until) {
-		delete(s.skip, ref)
-		known = false
-	}
-	return !known
-}
-
-func (s *Source) passOver(ref endpoint.Ref) { s.skip[ref] = s.o.Now().Add(passedOver) }

@@ -12,6 +12,8 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/garyclub/webhook-operator/internal/delivery"
+	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/handover/handoverpb"
 )
 
@@ -23,15 +25,19 @@ var (
 // talk is one stream to a gateway.
 type talk struct {
 	source *Source
+	kind   passKind
 	client handoverpb.HandOverClient
 	stream grpc.BidiStreamingClient[handoverpb.TakeOverRequest, handoverpb.TakeOverResponse]
 	cancel context.CancelCauseFunc
+	// aside are leases of what the gateway does not take: held to the end of the pass, so that it comes to one.
+	aside []Lease
 }
 
 // run hands over until nothing that is wanted is left. The stream is open before anything is leased for it: what is due
 // is not held back from delivery by a gateway that does not answer.
-func (t *talk) run(ctx context.Context, due bool) (moved int, err error) {
-	probe, err := t.source.o.Queue.LeaseWaiting(ctx, 1, due, t.source.wanted)
+func (t *talk) run(ctx context.Context) (moved int, err error) {
+	t.source.skips.tidy()
+	probe, err := t.lease(ctx, 1)
 	t.giveBack(probe)
 	if err != nil || len(probe) == 0 {
 		return 0, err
@@ -40,7 +46,7 @@ func (t *talk) run(ctx context.Context, due bool) (moved int, err error) {
 		return 0, err
 	}
 	for {
-		leases, err := t.source.o.Queue.LeaseWaiting(ctx, maxParcels, due, t.source.wanted)
+		leases, err := t.lease(ctx, maxParcels)
 		if err != nil || len(leases) == 0 {
 			return moved, err
 		}
@@ -50,6 +56,10 @@ func (t *talk) run(ctx context.Context, due bool) (moved int, err error) {
 			return moved, err
 		}
 	}
+}
+
+func (t *talk) lease(ctx context.Context, n int) ([]Lease, error) {
+	return t.source.o.Queue.LeaseWaiting(ctx, n, t.kind != passBeforeEnd, t.source.skips.wanted)
 }
 
 // handOver sends the leases, message by message. What was not taken is given back.
@@ -88,16 +98,20 @@ func (t *talk) message(ctx context.Context, leases []Lease) (left []Lease, moved
 	return left, len(taken), err
 }
 
-// pack makes a message of the first leases. One whose event cannot be read stays here, and is not asked for again soon.
+// pack makes a message of the first leases. What was refused before, or cannot be read, stays here.
 func (t *talk) pack(leases []Lease) (message *handoverpb.TakeOverRequest, sent, left []Lease) {
 	p, now := newPacker(), t.source.o.Now()
+	p.message.Last = t.kind == passLast
 	for i, l := range leases {
 		d := l.Delivery()
+		if t.source.skips.refused(&d) {
+			t.aside = append(t.aside, l)
+			continue
+		}
 		e, err := l.Event()
 		if err != nil {
 			t.source.o.Log.Error(err, "read of an event failed", "namespace", d.Ref.Namespace, "endpoint", d.Ref.Name, "eventID", d.EventID)
-			t.source.passOver(d.Ref)
-			l.Release(now)
+			t.refuse(l, &d)
 			continue
 		}
 		if !p.add(e, &d, now) {
@@ -115,22 +129,38 @@ func (t *talk) sort(sent []Lease, verdicts []handoverpb.Verdict) (taken []Lease,
 		return nil, errNonsense
 	}
 	for i, l := range sent {
+		d := l.Delivery()
 		switch verdicts[i] {
 		case handoverpb.Verdict_VERDICT_TAKEN:
 			taken = append(taken, l)
-			continue
-		case handoverpb.Verdict_VERDICT_UNKNOWN_ENDPOINT:
+		case handoverpb.Verdict_VERDICT_UNKNOWN_ENDPOINT, handoverpb.Verdict_VERDICT_SHARE_FULL:
+			t.passOver(l, d.Ref)
 		case handoverpb.Verdict_VERDICT_INVALID:
-			d := l.Delivery()
 			t.source.o.Log.Info("the gateway refuses a delivery: is it of an older version?", "namespace", d.Ref.Namespace,
 				"endpoint", d.Ref.Name, "eventID", d.EventID)
+			t.refuse(l, &d)
 		default:
 			err = errNonsense
+			t.refuse(l, &d)
 		}
-		t.source.passOver(l.Delivery().Ref)
-		l.Release(t.source.o.Now())
 	}
 	return taken, err
+}
+
+// passOver leaves an endpoint out that the gateway may know, or have room for, later.
+func (t *talk) passOver(l Lease, ref endpoint.Ref) {
+	wait := passedOver
+	if t.kind != passBeforeEnd {
+		wait = passedOverAtEnd
+	}
+	t.source.skips.passOver(ref, wait)
+	l.Release(t.source.o.Now())
+}
+
+// refuse leaves one delivery out that cannot be handed over.
+func (t *talk) refuse(l Lease, d *delivery.Delivery) {
+	t.source.skips.refuse(d)
+	t.aside = append(t.aside, l)
 }
 
 func (t *talk) giveBack(leases []Lease) {
@@ -155,7 +185,7 @@ func (t *talk) open(ctx context.Context) error {
 	case !validID(hello.GetQueueId()):
 		return errNonsense
 	case hello.GetQueueId() == t.source.o.QueueID:
-		return errSelf
+		return ErrSelf
 	}
 	return nil
 }
@@ -185,6 +215,7 @@ func (t *talk) within(ctx context.Context, call func() (*handoverpb.TakeOverResp
 }
 
 func (t *talk) end() {
+	t.giveBack(t.aside)
 	if t.cancel != nil {
 		t.cancel(nil)
 	}

@@ -119,18 +119,32 @@ func (q *fakeQueue) left() int {
 	return len(q.waiting)
 }
 
+// lent is how many are leased.
+func (q *fakeQueue) lent() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range q.waiting {
+		if l.leased {
+			n++
+		}
+	}
+	return n
+}
+
 // fakeSink keeps what it takes.
 type fakeSink struct {
 	mu      sync.Mutex
 	parcels []Parcel
 	take    func(Parcel) Verdict
 	err     error
+	refused int
 }
 
 func (q *fakeSink) TakeOver(_ context.Context, parcels []Parcel) ([]Verdict, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err != nil {
+		q.refused++
 		return nil, q.err
 	}
 	verdicts := make([]Verdict, len(parcels))
@@ -150,6 +164,12 @@ func (q *fakeSink) taken() []Parcel {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return append([]Parcel(nil), q.parcels...)
+}
+
+func (q *fakeSink) refusals() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.refused
 }
 
 func (q *fakeSink) fail(err error) {
@@ -242,6 +262,20 @@ func eventually(t *testing.T, what string, done func() bool) {
 		}
 		<-time.After(time.Millisecond)
 	}
+}
+
+// dial opens a connection and says nothing on it.
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 func named(i int) func(*fakeLease) {

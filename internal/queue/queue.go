@@ -77,17 +77,22 @@ type Parcel struct {
 	Event *event.Event
 	// Delivery is Pending or Retrying. Its Hops are raised by TakeOver, and by nobody else.
 	Delivery delivery.Delivery
+	// Last says that the delivery is lost if it is not taken.
+	Last bool
 }
 
-// TookOver is what became of a parcel. In each case this queue answers for the delivery from now on.
+// TookOver is what became of a parcel. In each case but TookOverShareFull this queue answers for the delivery from now on.
 type TookOver uint8
 
 // What becomes of a parcel.
 const (
 	TookOverAdded TookOver = iota + 1
-	// TookOverPresent: the event was here for that endpoint already, waiting or failed; nothing was added.
+	// TookOverPresent: the event, of the same acceptance, was here for that endpoint already, waiting or failed; nothing
+	// was added.
 	TookOverPresent
-	// TookOverFailed: the endpoint's share is full, so that it has ended as QueueFull, as in Append.
+	// TookOverShareFull: the endpoint's share is full, so that the delivery stays where it is.
+	TookOverShareFull
+	// TookOverFailed: so is it, and the parcel is the last: it has ended as QueueFull, as in Append.
 	TookOverFailed
 )
 
@@ -155,7 +160,7 @@ type Queue interface {
 	// HandedOver removes the deliveries of these leases, for which another queue answers from now on. They count as no
 	// longer pending, and as nothing else. It returns after the sync.
 	HandedOver(ctx context.Context, leases []Lease) error
-	// TakeOver stores the parcels of another queue in one atomic batch, or none.
+	// TakeOver stores the parcels of another queue for which there is room in one atomic batch, or none.
 	TakeOver(ctx context.Context, parcels []Parcel) ([]TookOver, error)
 	// Unpark makes an endpoint's deliveries eligible again after its gate refused; UnparkAll does so for all endpoints,
 	// those that have nothing waiting now included.

@@ -39,6 +39,8 @@ const (
 	Verdict_VERDICT_UNKNOWN_ENDPOINT Verdict = 2
 	// The gateway does not take what it was sent for a delivery: it stays where it is.
 	Verdict_VERDICT_INVALID Verdict = 3
+	// The endpoint's share of the gateway's queue is full: the delivery stays where it is.
+	Verdict_VERDICT_SHARE_FULL Verdict = 4
 )
 
 // Enum value maps for Verdict.
@@ -48,12 +50,14 @@ var (
 		1: "VERDICT_TAKEN",
 		2: "VERDICT_UNKNOWN_ENDPOINT",
 		3: "VERDICT_INVALID",
+		4: "VERDICT_SHARE_FULL",
 	}
 	Verdict_value = map[string]int32{
 		"VERDICT_UNSPECIFIED":      0,
 		"VERDICT_TAKEN":            1,
 		"VERDICT_UNKNOWN_ENDPOINT": 2,
 		"VERDICT_INVALID":          3,
+		"VERDICT_SHARE_FULL":       4,
 	}
 )
 
@@ -85,9 +89,12 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 }
 
 type TakeOverRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	Parcels       []*Parcel              `protobuf:"bytes,2,rep,name=parcels,proto3" json:"parcels,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Events  []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Parcels []*Parcel              `protobuf:"bytes,2,rep,name=parcels,proto3" json:"parcels,omitempty"`
+	// The source's queue ends with its pod, and this is its last try: what is beyond an endpoint's share ends here as
+	// QueueFull, visibly, since it would be lost where it is.
+	Last          bool `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +141,13 @@ func (x *TakeOverRequest) GetParcels() []*Parcel {
 		return x.Parcels
 	}
 	return nil
+}
+
+func (x *TakeOverRequest) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
 }
 
 type TakeOverResponse struct {
@@ -298,7 +312,7 @@ func (x *Event) GetPayload() []byte {
 	return nil
 }
 
-// Parcel is a delivery. Its endpoint is in the namespace of its event.
+// Parcel is a delivery.
 type Parcel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The index of its event in the request.
@@ -313,8 +327,10 @@ type Parcel struct {
 	MaxAttempts   int32                `protobuf:"varint,8,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	Interruptions int32                `protobuf:"varint,9,opt,name=interruptions,proto3" json:"interruptions,omitempty"`
 	// How often it was handed over before.
-	Hops          int32      `protobuf:"varint,10,opt,name=hops,proto3" json:"hops,omitempty"`
-	Attempts      []*Attempt `protobuf:"bytes,11,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Hops     int32      `protobuf:"varint,10,opt,name=hops,proto3" json:"hops,omitempty"`
+	Attempts []*Attempt `protobuf:"bytes,11,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// That of the endpoint, which is the event's too.
+	Namespace     string `protobuf:"bytes,12,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +442,13 @@ func (x *Parcel) GetAttempts() []*Attempt {
 	return nil
 }
 
+func (x *Parcel) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
 type Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -522,10 +545,11 @@ var File_internal_handover_handoverpb_handover_proto protoreflect.FileDescriptor
 
 const file_internal_handover_handoverpb_handover_proto_rawDesc = "" +
 	"\n" +
-	"+internal/handover/handoverpb/handover.proto\x12\x14webhooks.handover.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n" +
+	"+internal/handover/handoverpb/handover.proto\x12\x14webhooks.handover.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n" +
 	"\x0fTakeOverRequest\x123\n" +
 	"\x06events\x18\x01 \x03(\v2\x1b.webhooks.handover.v1.EventR\x06events\x126\n" +
-	"\aparcels\x18\x02 \x03(\v2\x1c.webhooks.handover.v1.ParcelR\aparcels\"h\n" +
+	"\aparcels\x18\x02 \x03(\v2\x1c.webhooks.handover.v1.ParcelR\aparcels\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\bR\x04last\"h\n" +
 	"\x10TakeOverResponse\x12\x19\n" +
 	"\bqueue_id\x18\x01 \x01(\tR\aqueueId\x129\n" +
 	"\bverdicts\x18\x02 \x03(\x0e2\x1d.webhooks.handover.v1.VerdictR\bverdicts\"\x97\x02\n" +
@@ -538,7 +562,7 @@ const file_internal_handover_handoverpb_handover_proto_rawDesc = "" +
 	"\bagent_id\x18\x06 \x01(\tR\aagentId\x126\n" +
 	"\baccepted\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\baccepted\x12\x16\n" +
 	"\x06sha256\x18\b \x01(\fR\x06sha256\x12\x18\n" +
-	"\apayload\x18\t \x01(\fR\apayload\"\xb9\x03\n" +
+	"\apayload\x18\t \x01(\fR\apayload\"\xd7\x03\n" +
 	"\x06Parcel\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\rR\x05event\x12#\n" +
 	"\rendpoint_name\x18\x02 \x01(\tR\fendpointName\x12\x18\n" +
@@ -551,7 +575,8 @@ const file_internal_handover_handoverpb_handover_proto_rawDesc = "" +
 	"\rinterruptions\x18\t \x01(\x05R\rinterruptions\x12\x12\n" +
 	"\x04hops\x18\n" +
 	" \x01(\x05R\x04hops\x129\n" +
-	"\battempts\x18\v \x03(\v2\x1d.webhooks.handover.v1.AttemptR\battempts\"\x9b\x02\n" +
+	"\battempts\x18\v \x03(\v2\x1d.webhooks.handover.v1.AttemptR\battempts\x12\x1c\n" +
+	"\tnamespace\x18\f \x01(\tR\tnamespace\"\x9b\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x120\n" +
 	"\x05start\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x125\n" +
@@ -561,12 +586,13 @@ const file_internal_handover_handoverpb_handover_proto_rawDesc = "" +
 	"statusCode\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12:\n" +
 	"\vretry_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter*h\n" +
+	"retryAfter*\x80\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_TAKEN\x10\x01\x12\x1c\n" +
 	"\x18VERDICT_UNKNOWN_ENDPOINT\x10\x02\x12\x13\n" +
-	"\x0fVERDICT_INVALID\x10\x032i\n" +
+	"\x0fVERDICT_INVALID\x10\x03\x12\x16\n" +
+	"\x12VERDICT_SHARE_FULL\x10\x042i\n" +
 	"\bHandOver\x12]\n" +
 	"\bTakeOver\x12%.webhooks.handover.v1.TakeOverRequest\x1a&.webhooks.handover.v1.TakeOverResponse(\x010\x01BCZAgithub.com/garyclub/webhook-operator/internal/handover/handoverpbb\x06proto3"
 

@@ -75,7 +75,7 @@ func (k *book) counter(uid string, ref endpoint.Ref) *counterBook {
 
 // index has a delivery found by its event for as long as it is here.
 func (b *batch) index(lane laneID, s *stored) {
-	id := heldOf(lane, s.EventID, s.PayloadSHA)
+	id := heldOf(lane, s.EventID, s.PayloadSHA, s.Accepted)
 	b.set(id.key(), nil)
 	if b.indexed == nil {
 		b.indexed = map[heldID]struct{}{}
@@ -159,7 +159,7 @@ func (b *batch) countEnd(how queue.Ended) {
 // release forgets a delivery that leaves the queue, and gives up its hold on its event. The last one deletes it.
 func (b *batch) release(seq uint64, s *stored) error {
 	if s.indexed {
-		b.delete(heldOf(laneOf(s.Ref), s.EventID, s.PayloadSHA).key())
+		b.delete(heldOf(laneOf(s.Ref), s.EventID, s.PayloadSHA, s.Accepted).key())
 	}
 	left := 0
 	if s.shared {

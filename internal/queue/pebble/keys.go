@@ -122,15 +122,17 @@ func parseDeadKey(key []byte) (expires int64, id deliveryID, ok bool) {
 		deliveryID{lane: laneID(key[9:25]), seq: binary.BigEndian.Uint64(key[25:])}, true
 }
 
-// heldID names a delivery by what another queue knows of it: its endpoint and its event. The body is a part of that: an
-// idempotency key that is used again after its window gives the same id to another event.
+// heldID names a delivery by what another queue knows of it: its endpoint and its event. The body and the acceptance are a
+// part of that: an idempotency key that is used again after its window gives the same id to another event, even one with
+// the same body, while the first may still be here as a dead letter.
 type heldID struct {
 	lane  laneID
 	event [16]byte
 }
 
-func heldOf(lane laneID, eventID string, body [32]byte) heldID {
-	sum := sha256.Sum256(append([]byte(eventID), body[:]...))
+func heldOf(lane laneID, eventID string, body [32]byte, accepted time.Time) heldID {
+	text := append([]byte(eventID), body[:]...)
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(text, uint64(accepted.UnixNano())))
 	return heldID{lane, [16]byte(sum[:16])}
 }
 

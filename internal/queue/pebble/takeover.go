@@ -51,22 +51,21 @@ func (o *takeOverOp) prepare(b *batch) error {
 		return queue.ErrFull
 	}
 	for i := range o.parcels {
-		if o.out[i] != queue.TookOverPresent {
-			p := &o.parcels[i]
+		if p := &o.parcels[i]; o.out[i] == 0 {
 			o.out[i] = b.takeOver(p, events[p.Event])
 		}
 	}
 	return nil
 }
 
-// fresh notes which parcels are here already, and returns the events of the others with what all of it costs. It changes
-// nothing else, since the whole may still be refused.
+// fresh notes which parcels are here already and for which there is no room, and returns the events of the others with
+// what all of it costs. It changes nothing else, since the whole may still be refused.
 func (o *takeOverOp) fresh(b *batch) (events map[*event.Event]*taking, cost int64, err error) {
 	events = map[*event.Event]*taking{}
-	seen := map[heldID]struct{}{}
+	seen, shares := map[heldID]struct{}{}, shares{}
 	for i := range o.parcels {
 		p := &o.parcels[i]
-		id := heldOf(laneOf(p.Delivery.Ref), p.Event.ID, p.Event.SHA256)
+		id := heldOf(laneOf(p.Delivery.Ref), p.Event.ID, p.Event.SHA256, p.Delivery.Accepted)
 		_, here := seen[id]
 		if !here {
 			if here, err = b.holds(id); err != nil {
@@ -75,6 +74,10 @@ func (o *takeOverOp) fresh(b *batch) (events map[*event.Event]*taking, cost int6
 		}
 		if here {
 			o.out[i] = queue.TookOverPresent
+			continue
+		}
+		if !shares.add(b, id.lane, len(p.Event.Payload)) && !p.Last {
+			o.out[i] = queue.TookOverShareFull
 			continue
 		}
 		seen[id] = struct{}{}
@@ -88,6 +91,26 @@ func (o *takeOverOp) fresh(b *batch) (events map[*event.Event]*taking, cost int6
 		cost += deliveryCost
 	}
 	return events, cost, nil
+}
+
+// shares are what lanes would hold with what is to be stored in them.
+type shares map[laneID]*laneBook
+
+// add says whether the lane has room for one delivery more, which it counts then.
+func (s shares) add(b *batch, id laneID, payloadBytes int) bool {
+	l := s[id]
+	if l == nil {
+		l = &laneBook{}
+		if known := b.q.book.lanes[id]; known != nil {
+			l.bytes = known.bytes
+		}
+		s[id] = l
+	}
+	if b.q.exceedsShare(l, payloadBytes) {
+		return false
+	}
+	l.bytes += int64(payloadBytes) + deliveryCost
+	return true
 }
 
 // takeOver stores one delivery, with its event when that is not stored yet.

@@ -246,6 +246,11 @@ func testTakeOverKnows(t *testing.T, engine Engine) {
 		b.settle(b.lease(), delivery.OutcomeGone)
 	}
 	equal(b, "a dead letter", b.takeOver(parcel)[0], queue.TookOverPresent)
+	anew, e := parcel, *parcel.Event
+	e.Accepted = e.Accepted.Add(time.Minute)
+	anew.Event, anew.Delivery.Accepted = &e, e.Accepted
+	equal(b, "accepted anew with the same key", b.takeOver(anew)[0], queue.TookOverAdded)
+	b.settle(b.lease(), delivery.OutcomeDelivered)
 	b.clock.Advance(2 * time.Hour)
 	until(b, "the dead letters have expired", func() bool { return b.Stats().DeadLetters == 0 })
 	equal(b, "what was forgotten", b.takeOver(parcel)[0], queue.TookOverAdded)
@@ -262,11 +267,18 @@ func testTakeOverFull(t *testing.T, engine Engine) {
 			Deadline: b.clock.Now().Add(time.Hour), Due: b.clock.Now(), MaxAttempts: 4,
 		}}
 	}
-	for i, want := range []queue.TookOver{queue.TookOverAdded, queue.TookOverAdded, queue.TookOverFailed} {
+	for i, want := range []queue.TookOver{queue.TookOverAdded, queue.TookOverAdded, queue.TookOverShareFull} {
 		equal(b, fmt.Sprint("parcel ", i), b.takeOver(parcel("a", 100<<10))[0], want)
 	}
+	took := b.takeOver(parcel("a", 20<<10), parcel("a", 40<<10), parcel("a", 20<<10)) // 54 KiB are left
+	equal(b, "those of one message that fit", took[0] == queue.TookOverAdded && took[2] == queue.TookOverAdded, true)
+	equal(b, "the one that does not", took[1], queue.TookOverShareFull)
+	equal(b, "failed while the source may keep them", b.counters("a").Failed, 0)
+	last := parcel("a", 100<<10)
+	last.Last = true
+	equal(b, "the last try", b.takeOver(last)[0], queue.TookOverFailed)
 	equal(b, "failed", b.counters("a").Failed, 1)
-	equal(b, "pending", b.counters("a").Pending, 2)
+	equal(b, "pending", b.counters("a").Pending, 4)
 	full := 0
 	for _, o := range b.outbox() {
 		if o.Record.Reason == delivery.ReasonQueueFull && o.Record.Hops == 1 {
