@@ -212,18 +212,17 @@ const (
 func (s *Source) Rest(ctx context.Context) (moved int, err error) { return s.rest(ctx, passRest) }
 
 // Last is Rest for the last time.
-func (s *Source) Last(ctx context.Context) (moved int, err error) {
+func (s *Source) Last(ctx context.Context) (moved int, err error) { return s.rest(ctx, s.lastKind()) }
+
+func (s *Source) lastKind() passKind {
 	if s.o.Persistent {
-		return s.rest(ctx, passRest)
+		return passRest // what stays is there again for the next start
 	}
-	return s.rest(ctx, passLast)
+	return passLast
 }
 
 func (s *Source) rest(ctx context.Context, kind passKind) (moved int, cause error) {
 	s.skips.forgive()
-	if conn, _ := s.gateway(); conn != nil {
-		conn.ResetConnectBackoff()
-	}
 	for p := (pauses{}); ; {
 		_, changed := s.gateway()
 		n, err := s.pass(ctx, kind)

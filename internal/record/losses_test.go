@@ -76,7 +76,10 @@ type pods struct {
 
 func newPods() *pods { return &pods{alive: map[string]bool{}, connects: map[string]bool{}} }
 
-func (p *pods) Exists(_ context.Context, _, _, uid string) (bool, error) {
+func (p *pods) Exists(ctx context.Context, _, _, uid string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked = append(p.asked, uid)
@@ -324,11 +327,11 @@ func TestRecordsThatCannotBeLostHoldUpNoOtherQueue(t *testing.T) {
 		for range cap(k.recorder.room.all) / namespacePart {
 			must(t, k.recorder.room.enter(t.Context(), k.recorder.stop, testNamespace))
 		}
-		k.pass(reconnectTime + 3*time.Minute)
+		k.pass(reconnectTime + 70*time.Second) // their records are being waited for
 		other := delivery.Source{Namespace: "other", Pod: "p", PodUID: "u", QueueID: "oq"}
 		k.report(other, delivery.Counters{UID: "uid-b", Ref: endpoint.Ref{Namespace: "other", Name: "b"}, Pending: 4})
 		k.pods.set("u", false, false)
-		k.pass(2*time.Minute + 30*time.Second)
+		k.pass(2 * time.Minute)
 		if totals, _ := k.ledger.Totals("other", "uid-b"); totals.Lost != 4 {
 			t.Errorf("totals of another namespace are %+v", totals)
 		}
