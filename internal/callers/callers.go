@@ -4,8 +4,7 @@
 // Package callers asks the API server whose a producer's token is and whether it may post events in a namespace. It has
 // no commit point. No token is kept: verdicts are remembered for a short time by digest, and no error quotes one.
 //
-// What callers can make us ask is bounded: so many questions per second, with a share of their own for those who were
-// admitted before, whom a flood of bad tokens must not shut out.
+// What callers can make us ask is bounded by a Pace, with a share of their own for those who were admitted before.
 package callers
 
 import (
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,12 +42,9 @@ const (
 	rememberedFor = 10 * time.Minute
 	maxVerdicts   = 10_000
 
-	// reviewTimeout and maxReviews bound one question and how many are under way; reviewRate and reviewBurst are per
-	// second, for strangers as for those who are known.
+	// reviewTimeout and maxReviews bound one question and how many are under way.
 	reviewTimeout = 5 * time.Second
 	maxReviews    = 32
-	reviewRate    = 25
-	reviewBurst   = 250
 )
 
 // Errors of Admit. None says anything of the token.
@@ -64,28 +59,36 @@ var (
 	ErrUnavailable = errors.New("callers cannot be reviewed now")
 )
 
+// Pace bounds the questions, so that a flood of bad tokens, or those of one namespace, do not shut others out.
+type Pace interface {
+	// Allow says whether a token may be asked about that nobody has seen.
+	Allow(token string, now time.Time) bool
+	// AllowKnown says whether one may be asked about again that was good.
+	AllowKnown(now time.Time) bool
+	// Good notes that a token was good: the next one of its kind is no stranger's.
+	Good(token string, now time.Time)
+}
+
 // Callers judges callers.
 type Callers struct {
 	reviews authenticationclient.TokenReviewInterface
 	access  authorizationclient.SubjectAccessReviewInterface
 	now     func() time.Time
 
-	cache     *cache.LRUExpireCache
-	flights   singleflight.Group
-	slots     chan struct{}
-	strangers *rate.Limiter
-	known     *rate.Limiter
+	cache   *cache.LRUExpireCache
+	flights singleflight.Group
+	slots   chan struct{}
+	pace    Pace
 }
 
 // New makes Callers over the API server's reviews. now may be nil.
 func New(reviews authenticationclient.TokenReviewInterface, access authorizationclient.SubjectAccessReviewInterface,
-	now func() time.Time) *Callers {
+	pace Pace, now func() time.Time) *Callers {
 	if now == nil {
 		now = time.Now
 	}
 	return &Callers{reviews: reviews, access: access, now: now, cache: cache.NewLRUExpireCacheWithClock(maxVerdicts, clock(now)),
-		slots:     make(chan struct{}, maxReviews),
-		strangers: rate.NewLimiter(reviewRate, reviewBurst), known: rate.NewLimiter(reviewRate, reviewBurst)}
+		slots: make(chan struct{}, maxReviews), pace: pace}
 }
 
 type clock func() time.Time
@@ -108,15 +111,15 @@ func (c *Callers) Admit(ctx context.Context, token, namespace string) (string, e
 		return "", ErrUnauthenticated // no JWT: the API server need not be asked
 	}
 	key := digest(sha256.Sum256([]byte(namespace + "\x00" + token))) // no namespace has a zero byte
-	pace := c.strangers
+	known := false
 	if found, ok := c.cache.Get(key); ok {
 		v := found.(verdict)
 		if c.now().Before(v.until) {
 			return v.namespace, v.err
 		}
-		pace = c.known
+		known = true
 	}
-	v, err := c.ask(ctx, key, pace, token, namespace)
+	v, err := c.ask(ctx, key, known, token, namespace)
 	if err != nil {
 		return "", err
 	}
@@ -124,14 +127,14 @@ func (c *Callers) Admit(ctx context.Context, token, namespace string) (string, e
 }
 
 // ask has one question under way for all who ask the same at once. It outlives the request that began it.
-func (c *Callers) ask(ctx context.Context, key digest, pace *rate.Limiter, token, namespace string) (verdict, error) {
+func (c *Callers) ask(ctx context.Context, key digest, known bool, token, namespace string) (verdict, error) {
 	answers := c.flights.DoChan(string(key[:]), func() (any, error) {
-		if !pace.AllowN(c.now(), 1) {
+		if !c.allow(token, known) {
 			return nil, ErrUnavailable
 		}
 		v, err := c.review(context.WithoutCancel(ctx), token, namespace)
 		if err == nil {
-			c.remember(key, v)
+			c.remember(key, token, v)
 		}
 		return v, err
 	})
@@ -146,11 +149,19 @@ func (c *Callers) ask(ctx context.Context, key digest, pace *rate.Limiter, token
 	}
 }
 
-func (c *Callers) remember(key digest, v verdict) {
+func (c *Callers) allow(token string, known bool) bool {
+	if known {
+		return c.pace.AllowKnown(c.now())
+	}
+	return c.pace.Allow(token, c.now())
+}
+
+func (c *Callers) remember(key digest, token string, v verdict) {
 	kept := refusedFor
 	v.until = c.now().Add(refusedFor)
 	if v.err == nil {
 		kept, v.until = rememberedFor, c.now().Add(admittedFor)
+		c.pace.Good(token, c.now())
 	}
 	c.cache.Add(key, v, kept)
 }

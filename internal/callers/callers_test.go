@@ -47,7 +47,7 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	s := &stand{T: t, plane: plane, client: client}
-	s.callers = New(client.AuthenticationV1().TokenReviews(), client.AuthorizationV1().SubjectAccessReviews(), s.now)
+	s.callers = New(client.AuthenticationV1().TokenReviews(), client.AuthorizationV1().SubjectAccessReviews(), &paced{strangers: 1000}, s.now)
 	for _, namespace := range []string{"shop", "warehouse"} {
 		if err := plane.Namespace(t.Context(), namespace); err != nil {
 			t.Fatal(err)
@@ -191,7 +191,7 @@ func newFake(now func() time.Time) (*fake, *Callers) {
 	f := &fake{access: &fakeAccess{allowed: true}, user: authenticationv1.UserInfo{
 		Username: "system:serviceaccount:shop:app", UID: "uid", Groups: []string{"g"},
 		Extra: map[string]authenticationv1.ExtraValue{"k": {"v"}}}}
-	return f, New(f, f.access, now)
+	return f, New(f, f.access, &paced{strangers: 1000}, now)
 }
 
 func TestTheWholeUserIsAskedAbout(t *testing.T) {
@@ -257,27 +257,54 @@ func TestVerdictsAreKeptForATime(t *testing.T) {
 	}
 }
 
+// paced lets so many strangers through, and those who are known.
+type paced struct {
+	mu        sync.Mutex
+	strangers int
+	good      []string
+}
+
+func (p *paced) Allow(string, time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.strangers--
+	return p.strangers >= 0
+}
+
+func (p *paced) AllowKnown(time.Time) bool { return true }
+
+func (p *paced) Good(token string, _ time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.good = append(p.good, token)
+}
+
 func TestAFloodOfStrangersDoesNotShutOutWhoIsKnown(t *testing.T) {
 	now := time.Unix(0, 0)
 	f, c := newFake(func() time.Time { return now })
+	p := &paced{strangers: 3}
+	c.pace = p
 	if _, err := c.Admit(t.Context(), "a.b.good", ""); err != nil {
 		t.Fatal(err)
 	}
 	f.bad = true
 	refused := 0
-	for n := range 2 * reviewBurst {
+	for n := range 10 {
 		if _, err := c.Admit(t.Context(), "a.b."+strconv.Itoa(n), ""); errors.Is(err, ErrUnavailable) {
 			refused++
 		}
 	}
-	if got := f.reviews.Load(); got != reviewBurst || refused != reviewBurst+1 {
+	if got := f.reviews.Load(); got != 3 || refused != 8 {
 		t.Errorf("the API server was asked %d times, %d were put off", got, refused)
 	}
 	f.bad = false
 	now = now.Add(admittedFor)
-	c.strangers.SetBurstAt(now, 0)
 	if _, err := c.Admit(t.Context(), "a.b.good", ""); err != nil {
 		t.Errorf("a caller that was admitted before is put off: %v", err)
+	}
+	// The pace knows whose next token is no stranger's: of those who were admitted, and of nobody else.
+	if len(p.good) != 2 || p.good[0] != "a.b.good" || p.good[1] != "a.b.good" {
+		t.Errorf("good tokens are %v", p.good)
 	}
 }
 

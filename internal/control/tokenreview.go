@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
@@ -28,13 +27,9 @@ const (
 	acceptedFor = time.Minute
 	// refusedFor keeps a caller that repeats itself from the API server, and a token that becomes good from waiting.
 	refusedFor = time.Second
-	// reviewTimeout and maxReviews bound what callers can make us ask of the API server.
+	// reviewTimeout and maxReviews bound, with the pace of tokens, what callers can make us ask of the API server.
 	reviewTimeout = 5 * time.Second
 	maxReviews    = 32
-	// reviewRate and reviewBurst are per second, for all callers: enough for a few hundred dispatchers at once, and too
-	// few to use up the manager's writes, whoever sends tokens.
-	reviewRate  = 25
-	reviewBurst = 250
 )
 
 // TokenReviewer asks the API server whose a token is. The token must be for our audience and bound to a pod, as a
@@ -44,7 +39,7 @@ type TokenReviewer struct {
 	now     func() time.Time
 	cache   *verdicts
 	slots   chan struct{}
-	pace    *rate.Limiter
+	pace    *TokenPace
 }
 
 // NewTokenReviewer makes an Authenticator over the API server's TokenReview. now may be nil.
@@ -53,7 +48,7 @@ func NewTokenReviewer(reviews authenticationclient.TokenReviewInterface, now fun
 		now = time.Now
 	}
 	return &TokenReviewer{reviews: reviews, now: now, cache: newVerdicts(maxVerdicts), slots: make(chan struct{}, maxReviews),
-		pace: rate.NewLimiter(reviewRate, reviewBurst)}
+		pace: NewTokenPace()}
 }
 
 var errReviewUnavailable = status.Error(codes.Unavailable, "the token cannot be reviewed now")
@@ -67,7 +62,7 @@ func (r *TokenReviewer) Authenticate(ctx context.Context, token string) (Identit
 	if v, ok := r.cache.get(key, r.now()); ok {
 		return v.answer()
 	}
-	if !r.pace.AllowN(r.now(), 1) {
+	if !r.pace.Allow(token, r.now()) {
 		return Identity{}, errReviewUnavailable
 	}
 	v, err := r.review(ctx, token)
@@ -77,6 +72,7 @@ func (r *TokenReviewer) Authenticate(ctx context.Context, token string) (Identit
 	v.until = r.now().Add(refusedFor)
 	if v.good {
 		v.until = r.now().Add(acceptedFor)
+		r.pace.Good(token, r.now())
 	}
 	r.cache.put(key, v, r.now())
 	return v.answer()

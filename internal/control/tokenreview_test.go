@@ -209,13 +209,13 @@ func TestReviewsArePaced(t *testing.T) {
 	now := time.Unix(0, 0)
 	reviews := &fakeReviews{} // nobody is who he says
 	reviewer := NewTokenReviewer(reviews, func() time.Time { return now })
-	ask := func(n int) (code codes.Code) {
+	ask := func(n int) (code codes.Code) { // garbage, which names no namespace
 		_, err := reviewer.Authenticate(t.Context(), "a.b."+strconv.Itoa(n))
 		return status.Code(err)
 	}
-	for n := range 2 * reviewBurst {
+	for n := range 2 * claimBurst {
 		want := codes.Unauthenticated
-		if n >= reviewBurst {
+		if n >= claimBurst {
 			want = codes.Unavailable
 		}
 		if got := ask(n); got != want {
@@ -223,10 +223,14 @@ func TestReviewsArePaced(t *testing.T) {
 		}
 	}
 	now = now.Add(time.Second)
-	for n := range 2 * reviewRate {
+	for n := range 2 * claimRate {
 		ask(10_000 + n)
 	}
-	if want := reviewBurst + reviewRate; reviews.asked != want {
+	if want := claimBurst + claimRate; reviews.asked != want {
 		t.Errorf("the API server was asked %d times, want %d", reviews.asked, want)
+	}
+	reviews.status = goodStatus()
+	if _, err := reviewer.Authenticate(t.Context(), accountToken("shop")); err != nil {
+		t.Errorf("a token of a namespace is put off by garbage: %v", err)
 	}
 }

@@ -58,7 +58,7 @@ func (d *Dispatcher) makeGateway(ctx context.Context) (*gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a client of the API server: %w", err)
 	}
-	g.callers = callers.New(reviews.TokenReviews(), access.SubjectAccessReviews(), nil)
+	g.callers = callers.New(reviews.TokenReviews(), access.SubjectAccessReviews(), control.NewTokenPace(), nil)
 	reviewer := control.NewTokenReviewer(reviews.TokenReviews(), nil)
 	g.sink, err = handover.NewSink(handover.SinkOptions{
 		Queue: sinkQueue{d.queue, d.endpoints}, QueueID: d.queue.ID(), GetCertificate: g.certificate.GetCertificate,

@@ -24,6 +24,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused != nil {
 		s.metrics.rejected[refused.kind].Inc()
 		logr.FromContextOrDiscard(r.Context()).V(1).Info("events refused", "reason", refused.kind)
+		if code := refused.status(); s.opt.TLS != nil && (code == http.StatusUnauthorized || code == http.StatusForbidden) {
+			w.Header().Set("Connection", "close") // a gateway's connections are for those who may post
+		}
 		refused.write(w)
 	} else {
 		header := w.Header()

@@ -5,12 +5,14 @@ package ingest
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/garyclub/webhook-operator/internal/event"
 )
@@ -255,6 +257,26 @@ func TestCallersAreToldWhatToDo(t *testing.T) {
 		}
 		if items := f.queue.appended(); w.Code != 202 || len(items) != 1 || items[0].Event.Namespace != "clinic" {
 			t.Errorf("%s: %d with items %+v", name, w.Code, items)
+		}
+	}
+}
+
+func TestAGatewaysConnectionsAreForThoseWhoMayPost(t *testing.T) {
+	for err, closed := range map[error]bool{
+		nil: false, errors.New("not known"): true, ErrForbidden: true, ErrNoNamespace: true, ErrUndecided: false,
+	} {
+		for _, config := range []*tls.Config{nil, {MinVersion: tls.VersionTLS12}} {
+			f := newFixture(func(o *Options) {
+				o.TLS = config
+				o.Authenticate = func(*http.Request, string) (string, error) { return "clinic", err }
+			})
+			w := f.do(t, request{body: page(t)})
+			if got := w.Header().Get("Connection") == "close"; got != (closed && config != nil) {
+				t.Errorf("%v, TLS %v: the connection is closed: %v", err, config != nil, got)
+			}
+			if idle := f.server.idleTimeout(); (idle <= 15*time.Second) != (config != nil) {
+				t.Errorf("TLS %v: a connection may be idle for %s", config != nil, idle)
+			}
 		}
 	}
 }

@@ -109,6 +109,8 @@ func fieldProblem(err error) *problem {
 	return p
 }
 
+func (p *problem) status() int { return answers[p.kind].status }
+
 func (p *problem) write(w http.ResponseWriter) {
 	a := answers[p.kind]
 	// A struct of strings and numbers has no error.

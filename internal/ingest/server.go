@@ -27,7 +27,9 @@ const (
 	appendTimeout     = 10 * time.Second
 	writeTimeout      = readTimeout + appendTimeout + 5*time.Second
 	idleTimeout       = 120 * time.Second
-	maxHeaderBytes    = 16 << 10
+	// openIdleTimeout is that of a gateway, whose connections are open to everybody in the cluster.
+	openIdleTimeout = 15 * time.Second
+	maxHeaderBytes  = 16 << 10
 )
 
 // Server takes events. It is an http.Handler, which works without Start.
@@ -80,7 +82,7 @@ func (s *Server) Start(ctx context.Context) error {
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       s.idleTimeout(),
 		MaxHeaderBytes:    maxHeaderBytes,
 		TLSConfig:         s.opt.TLS,
 		Protocols:         new(http.Protocols),
@@ -90,6 +92,13 @@ func (s *Server) Start(ctx context.Context) error {
 	go s.serve(log, s.server, s.listener)
 	log.Info("taking events", "address", listener.Addr().String())
 	return nil
+}
+
+func (s *Server) idleTimeout() time.Duration {
+	if s.opt.TLS != nil {
+		return openIdleTimeout
+	}
+	return idleTimeout
 }
 
 func (s *Server) serve(log logr.Logger, server *http.Server, listener net.Listener) {

@@ -193,14 +193,18 @@ func (k *keeper) pass(d time.Duration) {
 // record puts a record into the cluster that the queue holds.
 func (k *keeper) record(words, queueID string) delivery.Record {
 	r := recordFrom(words)
+	k.put(&r, queueID)
+	return r
+}
+
+func (k *keeper) put(r *delivery.Record, queueID string) {
 	r.QueueID = queueID
-	o := newObject(&r)
-	setStatus(o, &r)
+	o := newObject(r)
+	setStatus(o, r)
 	k.w.mu.Lock()
 	defer k.w.mu.Unlock()
 	k.w.objects[k.w.id(o)] = o
 	k.shelf.queues[testNamespace+"/"+queueID] = append(k.shelf.queues[testNamespace+"/"+queueID], keyOf(o))
-	return r
 }
 
 func (k *keeper) want(step string, want Totals) {
@@ -320,7 +324,8 @@ func TestRecordsThatCannotBeLostHoldUpNoOtherQueue(t *testing.T) {
 		const blocked = 30
 		for i := range blocked {
 			id := fmt.Sprintf("q%d", i)
-			k.record("Retrying 2 0", id)
+			r := testRecord("a", "evt_"+id, delivery.Retrying, 2)
+			k.put(&r, id)
 			k.pods.set("pod-uid-"+id, false, false)
 			must(t, k.ledger.Count(t.Context(), sourceOf(id), []delivery.Counters{counted(1, 0, 1)}, func() {}))
 		}
