@@ -27,6 +27,13 @@ func TestTheLeaderIsMoved(t *testing.T) {
 		}
 		return nil
 	})
+	moved := int64(n.accounts.count())
+	eventually(t, soon, func() error {
+		if d := n.get("a").Status.Deliveries; d == nil || d.Succeeded <= moved {
+			return fmt.Errorf("the new leader counts %+v, of more than %d", d, moved)
+		}
+		return nil
+	})
 	must(t, "-n", "leader", "scale", "deployment/agent", "--replicas=0")
 	n.allArrive(r)
 	eventually(t, soon, func() error {
