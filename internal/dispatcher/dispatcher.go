@@ -170,7 +170,8 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.outbox, err = outbox.New(outbox.Options{Queue: outboxQueue{d.queue}, Reporter: reporter(d.client), Registerer: d.registry})
+	d.outbox, err = outbox.New(outbox.Options{Queue: outboxQueue{d.queue}, Reporter: reporter(d.client), Last: !o.QueueOutlivesPod,
+		Registerer: d.registry})
 	if err != nil {
 		return err
 	}
@@ -262,14 +263,14 @@ func (d *Dispatcher) matchWaiting(ctx context.Context) {
 // Stop takes no more events, hands over what waits and delivers what is due within the drain timeout, reports, and closes
 // the queue. What is left is on disk for the next start.
 func (d *Dispatcher) Stop(ctx context.Context) error {
-	log := logr.FromContextOrDiscard(ctx)
+	log, begun := logr.FromContextOrDiscard(ctx), time.Now()
 	drain, cancel := context.WithTimeout(ctx, d.bounded(d.options.DrainTimeout))
 	defer cancel()
 	d.gateway.refuse()
 	errs := []error{d.ingest.Stop(drain)}
 	d.empty(drain)
 	d.gateway.stop(drain) // until then a gateway that is alone can tell that its own source has found nobody else
-	flush, cancelFlush := context.WithTimeout(ctx, d.bounded(flushTimeout))
+	flush, cancelFlush := context.WithTimeout(ctx, d.bounded(d.flushTime(time.Since(begun))))
 	defer cancelFlush()
 	if err := d.outbox.Stop(flush); err != nil {
 		log.Info("the last report was not taken; the next start sends what is left", "cause", err.Error())
@@ -283,6 +284,15 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	log.Info("dispatcher has stopped", "waiting", left.Waiting, "unmatchedEvents", left.Unmatched, "handedOver", d.source.Total(),
 		"unreportedRecords", left.Outbox, "queueOutlivesPod", d.options.QueueOutlivesPod)
 	return errors.Join(errs...)
+}
+
+// flushTime is what the last report may take after a drain of that long. Where the queue ends with its pod, what the drain
+// has left over is for the report: what it does not say is lost.
+func (d *Dispatcher) flushTime(drained time.Duration) time.Duration {
+	if d.options.QueueOutlivesPod {
+		return flushTimeout
+	}
+	return flushTimeout + max(0, d.options.DrainTimeout-drained)
 }
 
 // bounded is the timeout, cut short when the queue is broken.

@@ -34,7 +34,7 @@ const (
 	// drainWait is how long a queue may take to hand out its next record before it counts as empty.
 	drainWait = 200 * time.Millisecond
 	// openWait is how long the opening of a stream may take once the outbox is stopped, and lastOpens how many in a row
-	// may then end without an answer: a manager that is away is not waited for.
+	// may then end without an answer: a manager that is away is not waited for, unless what it is not told is lost.
 	openWait  = time.Second
 	lastOpens = 2
 
@@ -88,6 +88,9 @@ type Reporter func(ctx context.Context) (Stream, error)
 type Options struct {
 	Queue    Queue
 	Reporter Reporter
+	// Last says that the queue ends with this process, and what is not reported with it: as long as there is anything, Stop
+	// tries until its context ends. It is worth the wait, since a manager may be away because another one takes over.
+	Last bool
 	// Registerer takes the metrics; nil leaves them out.
 	Registerer prometheus.Registerer
 }
@@ -96,7 +99,10 @@ type Options struct {
 type Outbox struct {
 	queue    Queue
 	reporter Reporter
+	last     bool
 	metrics  *metrics
+	// reported is the queue's version of the counters that are in the ledger. Start alone uses it.
+	reported uint64
 
 	// draining is closed by Stop: what is there is sent, and then the outbox ends.
 	draining chan struct{}
@@ -116,7 +122,7 @@ func New(o Options) (*Outbox, error) {
 		return nil, errors.New("outbox: Queue and Reporter are required")
 	}
 	b := &Outbox{
-		queue: o.Queue, reporter: o.Reporter, metrics: newMetrics(o.Registerer),
+		queue: o.Queue, reporter: o.Reporter, last: o.Last, metrics: newMetrics(o.Registerer),
 		draining: make(chan struct{}), done: make(chan struct{}),
 	}
 	b.drain = sync.OnceFunc(func() { close(b.draining) })
@@ -147,7 +153,8 @@ func (b *Outbox) Start(ctx context.Context) error {
 		if drained++; answered || !draining {
 			drained = 0
 		}
-		if drained >= lastOpens || errors.Is(err, ErrNotReached) {
+		away := drained >= lastOpens || errors.Is(err, ErrNotReached)
+		if away && (!b.last || !b.unreported(ctx)) {
 			b.left = ErrNotReached
 			return nil
 		}
@@ -159,6 +166,17 @@ func (b *Outbox) Start(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// unreported says whether the manager lacks anything.
+func (b *Outbox) unreported(ctx context.Context) bool {
+	if counters, _ := b.queue.Counters(b.reported); len(counters) > 0 {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainWait)
+	defer cancel()
+	items, err := b.queue.Outbox(ctx, 0, 1)
+	return err == nil && len(items) > 0
 }
 
 // tell logs why a report ended: a cause that is new for all to see, and its repetitions for those who look for them.

@@ -288,6 +288,52 @@ func TestStopDoesNotWaitForAManagerThatIsAway(t *testing.T) {
 	}
 }
 
+func TestTheLastReportWaitsForAManager(t *testing.T) {
+	for name, tc := range map[string]struct {
+		add  func(q *fakeQueue)
+		back time.Duration // when a manager is there; 0 for never
+		want error
+		took time.Duration // at most
+	}{
+		"a record":          {func(q *fakeQueue) { q.add(1) }, 6 * time.Second, nil, 8 * time.Second},
+		"counters":          {func(q *fakeQueue) { q.count("a", 2) }, 6 * time.Second, nil, 8 * time.Second},
+		"nobody comes":      {func(q *fakeQueue) { q.count("a", 2) }, 0, context.DeadlineExceeded, 20 * time.Second},
+		"nothing to report": {func(*fakeQueue) {}, 0, ErrNotReached, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q, m := newFakeQueue(), &fakeManager{}
+				q.count("a", 1)
+				b, err := New(Options{Queue: q, Reporter: m.open, Last: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				go func() { _ = b.Start(t.Context()) }()
+				advance(time.Minute) // what was counted is in the ledger
+				m.set(func() { m.away = true })
+				m.breakStream()
+				advance(time.Second)
+				tc.add(q)
+				if tc.back > 0 {
+					time.AfterFunc(tc.back, func() { m.set(func() { m.away = false }) })
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				begin := time.Now()
+				if err := b.Stop(ctx); !errors.Is(err, tc.want) {
+					t.Errorf("stop = %v, want %v", err, tc.want)
+				}
+				if took := time.Since(begin); took > tc.took || took < tc.back {
+					t.Errorf("stop took %v", took)
+				}
+				if tc.want == nil && (q.left() != 0 || b.unreported(t.Context())) {
+					t.Error("something was not reported")
+				}
+			})
+		})
+	}
+}
+
 func TestFailuresAreLoggedOnceForEachCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines []string

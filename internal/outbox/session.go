@@ -43,6 +43,7 @@ func (b *Outbox) report(ctx context.Context) (answered bool, err error) {
 		})
 	}
 	wait.Wait()
+	b.reported = max(b.reported, s.inLedger)
 	return s.answered, context.Cause(ctx)
 }
 
@@ -75,6 +76,8 @@ type session struct {
 	inFlight map[uint64]struct{}
 	// reported and counted number the reports of counters: the latest sent, and the latest that the manager has.
 	reported, counted uint64
+	// newest is the queue's version of the latest report, and inLedger that of the latest one that the manager has.
+	newest, inLedger uint64
 	// draining says that the outbox is stopped; recordsEmpty and countersEmpty then, that nothing is left to send.
 	draining, recordsEmpty, countersEmpty bool
 	answered                              bool
@@ -245,7 +248,7 @@ func (s *session) reportCounters(since *uint64) (sent bool, err error) {
 	var number uint64
 	s.update(func() {
 		s.reported++
-		number = s.reported
+		number, s.newest = s.reported, version
 	})
 	return true, s.stream.SendCounters(counters, number)
 }
@@ -266,6 +269,9 @@ func (s *session) receive(ctx context.Context) error {
 			}
 			if version <= s.reported {
 				s.counted = max(s.counted, version)
+			}
+			if s.counted == s.reported {
+				s.inLedger = s.newest
 			}
 			s.answered = true
 		})

@@ -101,6 +101,31 @@ func TestDeliveriesGoOnWithoutTheManager(t *testing.T) {
 	}
 }
 
+// A sidecar that ends while no manager leads: its last counters are not lost with its queue.
+func TestADispatcherThatEndsWaitsForTheNextLeader(t *testing.T) {
+	n := newTenant(t, "end-without-leader", "--drain-timeout=30s")
+	r := receive(t, receiver.Options{})
+	n.endpoint("a", r)
+	n.start()
+	n.ready("a")
+	sys.KillManager()
+	for i := range 20 {
+		n.accept(call("call.completed", fmt.Sprintf("call_%d", i)))
+	}
+	n.arrived(r, 20, soon)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		n.Terminate(time.Minute)
+	}()
+	// Its lease is the dead one's for some time yet.
+	if err := sys.StartManager(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	n.counted("a", 20, 0)
+}
+
 func TestDeliveriesGoOnWithoutTheAPIServer(t *testing.T) {
 	n := newTenant(t, "kill-apiserver")
 	r := receive(t, receiver.Options{})
