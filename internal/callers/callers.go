@@ -26,11 +26,8 @@ import (
 	"github.com/garyclub/webhook-operator/api/v1alpha1"
 )
 
-// The right that a caller needs.
-const (
-	verb     = "create"
-	resource = "webhookevents"
-)
+// verb is what a caller needs the right to do with v1alpha1.ResourceEvents.
+const verb = "create"
 
 const (
 	maxTokenBytes = 16 << 10
@@ -209,7 +206,7 @@ func (c *Callers) authorize(ctx context.Context, user authenticationv1.UserInfo,
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: namespace, Verb: verb, Group: v1alpha1.GroupVersion.Group, Resource: resource,
+			Namespace: namespace, Verb: verb, Group: v1alpha1.GroupVersion.Group, Resource: v1alpha1.ResourceEvents,
 		},
 	}}
 	answer, err := c.access.Create(ctx, review, metav1.CreateOptions{})

@@ -16,12 +16,13 @@ package control
 import (
 	"context"
 
+	"github.com/garyclub/webhook-operator/api/v1alpha1"
 	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 )
 
 // Audience is what a dispatcher's token must have been issued for. The API server itself refuses such a token.
-const Audience = "webhooks.gary.club"
+const Audience = v1alpha1.TokenAudience
 
 const (
 	// maxRequestBytes bounds what a dispatcher sends in one message: what it knows of some 40,000 endpoints.

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"regexp"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,11 +19,10 @@ import (
 
 // A dispatcher runs in somebody's pod: what it reports becomes names and fields of objects, so all of it is checked.
 const (
-	maxNameLength    = 253
-	maxLabelLength   = 63
-	maxIDLength      = 128
-	maxCallLength    = 256
-	maxMessageLength = 256
+	maxNameLength  = 253
+	maxLabelLength = 63
+	maxIDLength    = 128
+	maxCallLength  = 256
 )
 
 var (
@@ -84,7 +81,7 @@ func recordFromProto(namespace string, m *controlpb.Record) (delivery.Record, er
 		r.Attempts = append(r.Attempts, delivery.Attempt{
 			Number: int(a.GetNumber()), Start: timeFromProto(a.GetStart()), Duration: a.GetDuration().AsDuration(),
 			Outcome: delivery.Outcome(a.GetOutcome()), StatusCode: int(a.GetStatusCode()),
-			Message: truncated(a.GetMessage()),
+			Message: delivery.BoundedMessage(a.GetMessage()),
 		})
 	}
 	return r, nil
@@ -120,18 +117,6 @@ func validID(s string) bool   { return len(s) <= maxIDLength && identifier.Match
 
 func validTimes(all ...*timestamppb.Timestamp) bool {
 	return !slices.ContainsFunc(all, func(t *timestamppb.Timestamp) bool { return t != nil && !t.IsValid() })
-}
-
-// truncated cuts a text at a character's border.
-func truncated(s string) string {
-	if len(s) <= maxMessageLength {
-		return s
-	}
-	s = s[:maxMessageLength]
-	for !utf8.ValidString(s) {
-		s = s[:len(s)-1]
-	}
-	return strings.Clone(s) // lets go of the rest
 }
 
 func countersToProto(c *delivery.Counters) *controlpb.Counters {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/garyclub/webhook-operator/internal/control/controlpb"
+	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 )
 
@@ -46,7 +47,7 @@ func (s *Server) Endpoints(stream endpointsStream) error {
 	if err != nil {
 		return ended(err)
 	}
-	log.V(1).Info("dispatcher connected", "queue", hello.GetQueueId(), "version", truncated(hello.GetVersion()))
+	log.V(1).Info("dispatcher connected", "queue", hello.GetQueueId(), "version", delivery.BoundedMessage(hello.GetVersion()))
 	return ended(t.run(ctx, hello.GetKnown()))
 }
 

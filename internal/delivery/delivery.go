@@ -5,7 +5,9 @@
 package delivery
 
 import (
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/event"
@@ -99,6 +101,22 @@ type Attempt struct {
 	Message string
 	// RetryAfter is what the receiver asked for; 0 when it did not.
 	RetryAfter time.Duration
+}
+
+// MaxMessageBytes bounds an attempt's message, wherever it comes from.
+const MaxMessageBytes = 256
+
+// BoundedMessage cuts a text to MaxMessageBytes, at a character's border: one that comes from another process can be of
+// any length.
+func BoundedMessage(text string) string {
+	if len(text) <= MaxMessageBytes {
+		return text
+	}
+	text = text[:MaxMessageBytes]
+	for !utf8.ValidString(text) {
+		text = text[:len(text)-1]
+	}
+	return strings.Clone(text) // lets go of the rest
 }
 
 // Reply is the part of an answer that is judged.

@@ -8,9 +8,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -28,7 +26,6 @@ const (
 	maxNamespaceLength = 63
 	maxNameLength      = 253
 	maxIDLength        = 128
-	maxMessageLength   = 256
 	maxCount           = 10_000
 	maxWait            = 48 * time.Hour
 	maxDeadline        = 30 * 24 * time.Hour
@@ -128,7 +125,7 @@ func deliveryFromProto(m *handoverpb.Parcel, e *event.Event, now time.Time) deli
 	for _, a := range m.GetAttempts() {
 		d.Attempts = append(d.Attempts, delivery.Attempt{
 			Number: int(a.GetNumber()), Start: a.GetStart().AsTime(), Duration: cut(a.GetDuration(), maxWait),
-			Outcome: delivery.Outcome(a.GetOutcome()), StatusCode: int(a.GetStatusCode()), Message: truncated(a.GetMessage()),
+			Outcome: delivery.Outcome(a.GetOutcome()), StatusCode: int(a.GetStatusCode()), Message: delivery.BoundedMessage(a.GetMessage()),
 			RetryAfter: cut(a.GetRetryAfter(), delivery.MaxRetryAfter),
 		})
 	}
@@ -150,16 +147,4 @@ func validDuration(d *durationpb.Duration) bool {
 
 func cut(d *durationpb.Duration, limit time.Duration) time.Duration {
 	return min(d.AsDuration(), limit)
-}
-
-// truncated cuts a text at a character's border.
-func truncated(s string) string {
-	if len(s) <= maxMessageLength {
-		return s
-	}
-	s = s[:maxMessageLength]
-	for !utf8.ValidString(s) {
-		s = s[:len(s)-1]
-	}
-	return strings.Clone(s) // lets go of the rest
 }
