@@ -54,6 +54,20 @@ func (n *tenant) drain() {
 	}
 }
 
+// handingOver drains, and returns once the gateway has something, with how much it had before.
+func (n *tenant) handingOver(g *system.Gateway) (before float64) {
+	n.t.Helper()
+	before = metric(n.t, g.MetricsURL(), takenOver)
+	n.drain()
+	n.eventually(soon, func() error {
+		if metric(n.t, g.MetricsURL(), takenOver) == before {
+			return fmt.Errorf("nothing was handed over")
+		}
+		return nil
+	})
+	return before
+}
+
 // metric is the value of one that is exposed; 0 while it is not.
 func metric(t *testing.T, url, name string) float64 {
 	t.Helper()
@@ -163,14 +177,7 @@ func TestSidecarKilledWhileItHandsOver(t *testing.T) {
 	g := startGateway(t, system.FirstGateway)
 	const events = 1500
 	n.backlog(r, events)
-	before := metric(t, g.MetricsURL(), takenOver)
-	n.drain()
-	n.eventually(soon, func() error {
-		if metric(t, g.MetricsURL(), takenOver) == before {
-			return fmt.Errorf("nothing was handed over")
-		}
-		return nil
-	})
+	before := n.handingOver(g)
 	n.Kill()
 	t.Logf("%v of %d were handed over before the kill", metric(t, g.MetricsURL(), takenOver)-before, events)
 	mend(r)
@@ -192,14 +199,7 @@ func TestGatewayKilledWhileItTakesOver(t *testing.T) {
 	g := startGateway(t, system.FirstGateway)
 	const events = 1500
 	n.backlog(r, events)
-	before := metric(t, g.MetricsURL(), takenOver)
-	n.drain()
-	n.eventually(soon, func() error {
-		if metric(t, g.MetricsURL(), takenOver) == before {
-			return fmt.Errorf("nothing was handed over")
-		}
-		return nil
-	})
+	n.handingOver(g)
 	g.Kill()
 	mend(r)
 	if err := g.Start(t.Context()); err != nil {

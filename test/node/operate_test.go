@@ -103,14 +103,3 @@ func TestIdleCost(t *testing.T) {
 		}
 	}
 }
-
-func one(t *testing.T, name, podUID string) process {
-	t.Helper()
-	for _, p := range processesOf(t, podUID) {
-		if p.name == name {
-			return p
-		}
-	}
-	t.Fatalf("no process %s", name)
-	return process{}
-}

@@ -48,6 +48,18 @@ func processesOf(t *testing.T, podUID string) (all []process) {
 	return all
 }
 
+// one is the pod's process of that name, which has to be there.
+func one(t *testing.T, name, podUID string) process {
+	t.Helper()
+	for _, p := range processesOf(t, podUID) {
+		if p.name == name {
+			return p
+		}
+	}
+	t.Fatalf("no process %s", name)
+	return process{}
+}
+
 func (p process) kill(t *testing.T) {
 	t.Helper()
 	if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {

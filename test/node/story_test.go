@@ -108,22 +108,51 @@ func TestTheAppSeesNothingOfTheDispatcher(t *testing.T) {
 	if out := must(t, "-n", "apart", "exec", pod.Name, "-c", "app", "--", "/node-app", "look"); out != "" {
 		t.Errorf("the app's container sees:\n%s", out)
 	}
-	for _, p := range processesOf(t, string(pod.UID)) {
-		if p.name != "dispatcher" {
-			continue
-		}
-		if files := p.list(t, "/var/run/secrets/kubernetes.io/serviceaccount"); len(files) > 0 {
-			t.Errorf("the dispatcher's container has an API token: %v", files)
-		}
-		if files := p.list(t, "/var/run/webhooks"); !strings.Contains(strings.Join(files, " "), "token") {
-			t.Errorf("the dispatcher's container lacks its own token: %v", files)
-		}
+	n.looksWhereThereIsSomething()
+	p := one(t, "dispatcher", string(pod.UID))
+	if files := p.list(t, "/var/run/secrets/kubernetes.io/serviceaccount"); len(files) > 0 {
+		t.Errorf("the dispatcher's container has an API token: %v", files)
+	}
+	if files := p.list(t, "/var/run/webhooks"); !strings.Contains(strings.Join(files, " "), "token") {
+		t.Errorf("the dispatcher's container lacks its own token: %v", files)
 	}
 	for _, what := range []string{"get secrets", "list webhookendpoints.webhooks.gary.club", "create webhookendpoints.webhooks.gary.club",
 		"list deliveryattempts.webhooks.gary.club", "update deliveryattempts.webhooks.gary.club", "create webhookevents.webhooks.gary.club"} {
 		args := append([]string{"auth", "can-i", "-n", "apart", "--as=system:serviceaccount:apart:default"}, strings.Fields(what)...)
 		if out, err := kubectl(t.Context(), args...); err == nil || !strings.HasSuffix(out, "no") {
 			t.Errorf("may the pod's account %s? %s, %v", what, out, err)
+		}
+	}
+}
+
+// looksWhereThereIsSomething proves that a look finds what it looks for: in a container that has it.
+func (n *tenant) looksWhereThereIsSomething() {
+	n.t.Helper()
+	apply(n.t, fmt.Sprintf(`
+apiVersion: v1
+kind: Secret
+metadata: {name: key, namespace: %[1]s}
+stringData: {signing-key: whsec_bm8ga2V5IG9mIGFueWJvZHkncw==}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: open, namespace: %[1]s}
+spec:
+  securityContext: {runAsNonRoot: true, runAsUser: 10001, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: app
+    image: webhook-operator/node-app:test
+    args: [produce]
+    env: [{name: WEBHOOK_EVENTS_URL, value: "http://127.0.0.1:1"}]
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    volumeMounts: [{name: key, mountPath: /var/lib/webhooks}]
+  volumes: [{name: key, secret: {secretName: key}}]
+`, n.namespace))
+	must(n.t, "-n", n.namespace, "wait", "--for=condition=Ready", "pod/open", "--timeout=60s")
+	out := must(n.t, "-n", n.namespace, "exec", "open", "--", "/node-app", "look")
+	for _, want := range []string{"folder /var/lib/webhooks", "signing key in /var/lib/webhooks"} {
+		if !strings.Contains(out, want) {
+			n.t.Errorf("a look where there is something to see finds:\n%s\nwant %q", out, want)
 		}
 	}
 }
@@ -179,11 +208,7 @@ func TestKilledContainersGoOn(t *testing.T) {
 	pod := n.pods("agent")[0]
 	for range 3 {
 		before := n.accounts.count()
-		for _, p := range processesOf(t, string(pod.UID)) {
-			if p.name == "dispatcher" {
-				p.kill(t)
-			}
-		}
+		one(t, "dispatcher", string(pod.UID)).kill(t)
 		eventually(t, soon, func() error {
 			if n.accounts.count() < before+100 {
 				return fmt.Errorf("%d events since the kill", n.accounts.count()-before)
@@ -191,12 +216,12 @@ func TestKilledContainersGoOn(t *testing.T) {
 			return nil
 		})
 	}
-	for _, manager := range managers(t) {
-		for _, p := range processesOf(t, string(manager.UID)) {
-			if p.name == "manager" {
-				p.kill(t)
-			}
-		}
+	running := managers(t)
+	if len(running) != 2 {
+		t.Errorf("%d managers, want 2 to kill", len(running))
+	}
+	for _, manager := range running {
+		one(t, "manager", string(manager.UID)).kill(t)
 	}
 	must(t, "-n", "killed", "scale", "deployment/agent", "--replicas=0")
 	n.allArrive(r)

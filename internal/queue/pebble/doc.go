@@ -66,7 +66,8 @@
 //	         | wait int | count int | max int | interruptions int | hops int | completed | redeliverable until |
 //	         | type | time | call id | agent id | bytes int | SHA-256 32 | n uvarint | n times attempt |
 //	         flags: 1 = the event has more than one delivery, so that it has a reference count; 2 = it stands under
-//	         held, by the first 16 bytes of the SHA-256 of its event's id and the body's SHA-256
+//	         held, by the first 16 bytes of the SHA-256 of its event's id, the body's SHA-256, and the acceptance in
+//	         nanoseconds since 1970, 8 bytes
 //	attempt  | number int | start | duration int | outcome | code int | message | retry after int |
 //	event    | 1 | id | namespace | type | time | call id | agent id | accepted | SHA-256 32 | payload to the end |
 //	lane     | 1 | namespace | name | UID | waiting int | bytes int | gone incarnation |
