@@ -137,13 +137,15 @@ func (f *Failure) Error() string { return string(f.Outcome) + ": " + f.Message }
 
 // Delivery is one event for one endpoint.
 type Delivery struct {
-	Ref      endpoint.Ref
-	UID      string // of the endpoint at the latest attempt, or at acceptance
-	EventID  string
-	Trigger  Trigger
-	State    State
-	Reason   string // of a failure: an Outcome of the last attempt, or a Reason constant
-	Accepted time.Time
+	Ref     endpoint.Ref
+	UID     string // of the endpoint at the latest attempt, or at acceptance
+	EventID string
+	Trigger Trigger
+	// Order and OrderName are UID and name of the Redelivery that asked for it; empty for the other triggers.
+	Order, OrderName string
+	State            State
+	Reason           string // of a failure: an Outcome of the last attempt, or a Reason constant
+	Accepted         time.Time
 	// Deadline is when the delivery fails at the latest.
 	Deadline time.Time
 	// Due is when the next attempt is due; Wait is the delay that led to it, which bounds Due after a clock step.
