@@ -44,6 +44,7 @@ type stand struct {
 	dispatchers *dispatchers
 	ledger      *ledger
 	records     *recorder
+	queues      *queues
 	logs        *logs
 	clock       *clock
 	bundle      *bundle
@@ -75,7 +76,7 @@ func newStand(t *testing.T) *stand {
 func prepareStand(t *testing.T) *stand {
 	t.Helper()
 	s := &stand{WithT: NewWithT(t), t: t, namespace: "n" + strconv.FormatInt(time.Now().UnixNano(), 36), hush: []string{"hush"},
-		dispatchers: &dispatchers{}, ledger: &ledger{}, records: &recorder{}, logs: &logs{}, clock: &clock{}, bundle: &bundle{text: "bundle one"}}
+		dispatchers: &dispatchers{}, ledger: &ledger{}, records: &recorder{}, queues: &queues{all: map[string]*letterbox{}}, logs: &logs{}, clock: &clock{}, bundle: &bundle{text: "bundle one"}}
 	s.Expect(plane.Namespace(t.Context(), s.namespace)).To(Succeed())
 	var err error
 	s.client, err = client.NewWithWatch(plane.Config(), client.Options{Scheme: scheme})
@@ -116,6 +117,8 @@ func (s *stand) setup(mgr manager.Manager, prober *Prober) {
 			Changed: source.Channel(s.changed, &handler.EnqueueRequestForObject{}), Now: s.clock.now, Registerer: s.metrics}}
 	s.Expect(r.SetupWithManager(mgr)).To(Succeed())
 	s.Expect((&CAPublisher{Client: mgr.GetClient(), Bundle: s.bundle.get}).SetupWithManager(mgr)).To(Succeed())
+	orders := &RedeliveryReconciler{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("webhook-operator"), Orders: s.queues, Now: s.clock.now}
+	s.Expect(orders.SetupWithManager(mgr)).To(Succeed())
 	s.Expect(mgr.Add(prober)).To(Succeed())
 }
 

@@ -10,7 +10,7 @@ files=charts/webhook-operator/files
 rm -rf "$files"
 mkdir -p "$files/crds" "$files/gateway"
 cp config/crd/bases/*.yaml "$files/crds/"
-cp config/rbac/role.yaml config/rbac/*_role.yaml config/policy/flow_control.yaml "$files/"
+cp config/rbac/role.yaml config/rbac/*_role.yaml config/crd/redelivery_requester.yaml config/policy/flow_control.yaml "$files/"
 for file in config/gateway/*.yaml; do
   [ "$(basename "$file")" = kustomization.yaml ] || cp "$file" "$files/gateway/"
 done

@@ -27,6 +27,19 @@ const (
 // the retries are used up, its reason is the outcome of the last attempt, which says more than that they are used up.
 const ConditionSucceeded = "Succeeded"
 
+// ConditionComplete is the condition of a Redelivery: Unknown while it is carried out, as for any bounded object.
+const ConditionComplete = "Complete"
+
+// Reasons of Complete.
+const (
+	ReasonRunning          = "Running"          // Complete=Unknown: queues are asked
+	ReasonRedelivered      = "Redelivered"      // Complete=True: all that the order names is sent again
+	ReasonNothingMatched   = "NothingMatched"   // Complete=True: no failed delivery that it names has its payload still
+	ReasonCounted          = "Counted"          // Complete=True: a dry run
+	ReasonPartial          = "Partial"          // Complete=True: something was left out; the message says what and why
+	ReasonEndpointNotFound = "EndpointNotFound" // Complete=False: there is no such endpoint in the namespace
+)
+
 // Reasons of Ready, beside Gone.
 const (
 	ReasonReady                 = "Ready"                 // Ready=True

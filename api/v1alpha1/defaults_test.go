@@ -111,11 +111,7 @@ func TestUnknownFieldsArePruned(t *testing.T) {
 func create(t *testing.T, valid string, mutations ...string) *unstructured.Unstructured {
 	t.Helper()
 	object := document(t, valid, mutations...)
-	resource := endpoints
-	if object.GetKind() == "DeliveryAttempt" {
-		resource = deliveries
-	}
-	stored, err := plain.Resource(resource).Namespace("default").Create(t.Context(), object,
+	stored, err := plain.Resource(resources[object.GetKind()]).Namespace("default").Create(t.Context(), object,
 		metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationIgnore})
 	if err != nil {
 		t.Fatal(err)

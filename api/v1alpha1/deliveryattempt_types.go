@@ -98,6 +98,10 @@ type DeliveryAttemptSpec struct {
 	// +optional
 	// +kubebuilder:default=Event
 	Trigger DeliveryTrigger `json:"trigger,omitempty"`
+	// redelivery is the name of the Redelivery that asked for it; absent for the other triggers. Example: outage-0925.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Redelivery string `json:"redelivery,omitempty"`
 	// payload is the measure of what is sent; the payload itself is never kept in the cluster.
 	// +required
 	Payload PayloadMeasure `json:"payload"`
@@ -166,8 +170,9 @@ type DeliveryAttemptStatus struct {
 	// from here.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// redeliverableUntilTime is until when the payload of a failed delivery is kept where it failed, so that it can be sent
-	// again; absent when it is not kept.
+	// redeliverableUntilTime is until when the payload of a failed delivery is kept, so that a Redelivery can send it again;
+	// absent when it is not kept. It may go earlier: with its queue, when it was sent again, or when there are so many that
+	// the oldest make room.
 	// +optional
 	RedeliverableUntilTime *metav1.Time `json:"redeliverableUntilTime,omitempty"`
 	// queueID names the dispatcher's queue that holds the delivery, or held it last; absent when no queue did, as for test

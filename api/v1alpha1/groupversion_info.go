@@ -14,7 +14,8 @@ var (
 	GroupVersion = schema.GroupVersion{Group: "webhooks.gary.club", Version: "v1alpha1"}
 
 	schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
-		s.AddKnownTypes(GroupVersion, &WebhookEndpoint{}, &WebhookEndpointList{}, &DeliveryAttempt{}, &DeliveryAttemptList{})
+		s.AddKnownTypes(GroupVersion, &WebhookEndpoint{}, &WebhookEndpointList{}, &DeliveryAttempt{}, &DeliveryAttemptList{},
+			&Redelivery{}, &RedeliveryList{})
 		metav1.AddToGroupVersion(s, GroupVersion)
 		return nil
 	})

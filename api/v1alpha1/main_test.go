@@ -34,8 +34,12 @@ var (
 )
 
 var (
-	endpoints  = v1alpha1.GroupVersion.WithResource("webhookendpoints")
-	deliveries = v1alpha1.GroupVersion.WithResource("deliveryattempts")
+	endpoints    = v1alpha1.GroupVersion.WithResource("webhookendpoints")
+	deliveries   = v1alpha1.GroupVersion.WithResource("deliveryattempts")
+	redeliveries = v1alpha1.GroupVersion.WithResource("redeliveries")
+
+	// resources are those of the kinds.
+	resources = map[string]schema.GroupVersionResource{"WebhookEndpoint": endpoints, "DeliveryAttempt": deliveries, "Redelivery": redeliveries}
 )
 
 // cacheDir keeps kubectl's discovery cache away from the user's own.

@@ -45,6 +45,7 @@ func recordToProto(seq uint64, r *delivery.Record) *controlpb.Record {
 		Accepted: timeToProto(r.Accepted), NextAttempt: timeToProto(r.Due), Completed: timeToProto(r.Completed),
 		RedeliverableUntil: timeToProto(r.RedeliverableUntil), Deadline: timeToProto(r.Deadline),
 		AttemptCount: int32(r.AttemptCount), MaxAttempts: int32(r.MaxAttempts), Hops: int32(r.Hops),
+		OrderUid: r.Order, OrderName: r.OrderName,
 	}
 	for _, a := range r.Attempts {
 		m.Attempts = append(m.Attempts, &controlpb.Attempt{
@@ -64,6 +65,7 @@ func recordFromProto(namespace string, m *controlpb.Record) (delivery.Record, er
 			Due: timeFromProto(m.GetNextAttempt()), Completed: timeFromProto(m.GetCompleted()),
 			RedeliverableUntil: timeFromProto(m.GetRedeliverableUntil()),
 			AttemptCount:       int(m.GetAttemptCount()), MaxAttempts: int(m.GetMaxAttempts()), Hops: int(m.GetHops()),
+			Order: m.GetOrderUid(), OrderName: m.GetOrderName(),
 		},
 		EventType: event.Type(m.GetEventType()), EventTime: timeFromProto(m.GetEventTime()),
 		CallID: m.GetCallId(), AgentID: m.GetAgentId(), PayloadBytes: int(m.GetPayloadBytes()),
@@ -94,12 +96,20 @@ func validRecord(m *controlpb.Record) bool {
 		slices.Contains([]delivery.Trigger{delivery.TriggerEvent, delivery.TriggerTest, delivery.TriggerRedelivery},
 			delivery.Trigger(m.GetTrigger())) &&
 		slices.ContainsFunc(states, func(s delivery.State) bool { return s.String() == m.GetState() }) &&
-		(m.GetReason() == "" || validID(m.GetReason())) &&
+		(m.GetReason() == "" || validID(m.GetReason())) && validOrder(m) &&
 		m.GetPayloadBytes() >= 0 && len(m.GetPayloadSha256()) == 32 &&
 		m.GetAttemptCount() >= 0 && m.GetMaxAttempts() >= 0 && m.GetHops() >= 0 && len(m.GetAttempts()) <= delivery.MaxKeptAttempts &&
 		validTimes(m.GetEventTime(), m.GetAccepted(), m.GetNextAttempt(), m.GetCompleted(), m.GetRedeliverableUntil(),
 			m.GetDeadline()) &&
 		!slices.ContainsFunc(m.GetAttempts(), func(a *controlpb.Attempt) bool { return !validAttempt(a) })
+}
+
+// validOrder says whether a redelivery names its order, and nothing else names one.
+func validOrder(m *controlpb.Record) bool {
+	if delivery.Trigger(m.GetTrigger()) != delivery.TriggerRedelivery {
+		return m.GetOrderUid() == "" && m.GetOrderName() == ""
+	}
+	return validID(m.GetOrderUid()) && validName(m.GetOrderName())
 }
 
 func validAttempt(a *controlpb.Attempt) bool {

@@ -7,8 +7,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // The closed label values.
 const (
-	streamEndpoints = "endpoints"
-	streamReport    = "report"
+	streamEndpoints    = "endpoints"
+	streamReport       = "report"
+	streamRedeliveries = "redeliveries"
 
 	resultOK              = "ok"
 	resultUnauthenticated = "unauthenticated"
@@ -41,7 +42,7 @@ func newServerMetrics(r prometheus.Registerer) *serverMetrics {
 			Name: "webhook_manager_control_authentications_total", Help: "Calls of dispatchers by the verdict on their token.",
 		}, []string{"result"}),
 	}
-	for _, s := range []string{streamEndpoints, streamReport} {
+	for _, s := range []string{streamEndpoints, streamReport, streamRedeliveries} {
 		m.streams.WithLabelValues(s)
 	}
 	for _, s := range []string{resultRecorded, resultLeftOut, resultInvalid} {

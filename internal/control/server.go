@@ -104,10 +104,11 @@ func (o *ServerOptions) complete() error {
 // Server is the manager's end. It serves nothing until Serving(true).
 type Server struct {
 	controlpb.UnimplementedControlServer
-	o        ServerOptions
-	sessions *sessions
-	metrics  *serverMetrics
-	grpc     *grpc.Server
+	o         ServerOptions
+	sessions  *sessions
+	executors *executors
+	metrics   *serverMetrics
+	grpc      *grpc.Server
 
 	mu sync.Mutex
 	// term lasts while this manager serves; its end ends all streams.
@@ -120,7 +121,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, sessions: newSessions(o.MaxStreams), metrics: newServerMetrics(o.Registerer)}
+	s := &Server{o: o, sessions: newSessions(o.MaxStreams), executors: newExecutors(), metrics: newServerMetrics(o.Registerer)}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: o.GetCertificate})),
 		grpc.KeepaliveParams(keepalive.ServerParameters{

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// maxStreamsPerPod leaves room for both streams of a dispatcher on an old and a new connection.
+	// maxStreamsPerPod leaves room for the three streams of a dispatcher on an old and a new connection.
 	maxStreamsPerPod = 8
 	// noticeDelay is how long changes of a namespace are collected before OnChange hears of them.
 	noticeDelay = 200 * time.Millisecond

@@ -31,6 +31,7 @@ func (a *assembly) injection(ctx context.Context, _ *rest.Config) error {
 	}
 	server := a.mgr.GetWebhookServer()
 	server.Register(injectPath, &admission.Webhook{Handler: &injector{a.options.injectSettings()}})
+	server.Register(redeliveryPath, &admission.Webhook{Handler: stamper{}})
 	a.ready.injecting = server.StartedChecker()
 	if !a.options.ownCertificates() {
 		return nil

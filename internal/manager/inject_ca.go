@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -20,11 +21,10 @@ import (
 
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=webhook-manager,verbs=list;watch;patch
 
-// The object in config/webhook, and the webhook in it.
-const (
-	injectConfiguration = "webhook-manager"
-	injectWebhook       = "inject.webhooks.gary.club"
-)
+// injectConfiguration is the object in config/webhook, ownWebhooks are the webhooks in it.
+const injectConfiguration = "webhook-manager"
+
+var ownWebhooks = []string{"inject.webhooks.gary.club", "redelivery.webhooks.gary.club"}
 
 // caCheck is how long the configuration may lack a new CA. A look costs nothing: the object is in the cache.
 const caCheck = 5 * time.Second
@@ -74,7 +74,7 @@ func trust(o *admissionregistrationv1.MutatingWebhookConfiguration, bundle []byt
 	changed := false
 	for i := range o.Webhooks {
 		w := &o.Webhooks[i]
-		if w.Name == injectWebhook && len(bundle) > 0 && !bytes.Equal(w.ClientConfig.CABundle, bundle) {
+		if slices.Contains(ownWebhooks, w.Name) && len(bundle) > 0 && !bytes.Equal(w.ClientConfig.CABundle, bundle) {
 			w.ClientConfig.CABundle, changed = bundle, true
 		}
 	}

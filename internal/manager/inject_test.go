@@ -55,6 +55,7 @@ func TestInjection(t *testing.T) {
 	t.Run("a labelled pod", c.testLabelled)
 	t.Run("others change the pod", c.testReinvocation)
 	t.Run("refusals", c.testRefusals)
+	t.Run("who orders a redelivery", c.testRequester)
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -124,8 +125,13 @@ func (c *cluster) configure(t *testing.T, address string) {
 	if to.Name+"."+to.Namespace+".svc" != (&Options{Namespace: "webhook-system"}).hosts()[2] || *to.Path != injectPath {
 		t.Errorf("the API server would call %+v", to)
 	}
-	url := "https://" + address + injectPath
-	o.Webhooks[0].ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url}
+	for i, path := range []string{injectPath, redeliveryPath} {
+		url := "https://" + address + path
+		if o.Webhooks[i].Name != ownWebhooks[i] || *o.Webhooks[i].ClientConfig.Service.Path != path {
+			t.Errorf("webhook %d is %s", i, o.Webhooks[i].Name)
+		}
+		o.Webhooks[i].ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url}
+	}
 	if err := c.client.Create(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -189,8 +195,8 @@ func (c *cluster) testCA(t *testing.T) {
 	g.Eventually(c.trusts).WithContext(t.Context()).WithTimeout(wait).Should(Succeed())
 	o, err = c.configuration(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(o.Webhooks).To(HaveLen(2))
-	g.Expect(o.Webhooks[1].ClientConfig.CABundle).To(BeEmpty())
+	g.Expect(o.Webhooks).To(HaveLen(3))
+	g.Expect(o.Webhooks[2].ClientConfig.CABundle).To(BeEmpty())
 }
 
 func (c *cluster) testLabelled(t *testing.T) {
@@ -285,7 +291,7 @@ func (c *cluster) testRefusals(t *testing.T) {
 		pod := labelled(tc.namespace)
 		tc.change(pod)
 		err := c.create(t.Context(), pod)
-		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), injectWebhook) {
+		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), ownWebhooks[0]) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}
@@ -322,7 +328,7 @@ func TestTheInjectorOnWhatIsNoPod(t *testing.T) {
 }
 
 func TestTrust(t *testing.T) {
-	o := &admissionregistrationv1.MutatingWebhookConfiguration{Webhooks: []admissionregistrationv1.MutatingWebhook{{Name: "other"}, {Name: injectWebhook}}}
+	o := &admissionregistrationv1.MutatingWebhookConfiguration{Webhooks: []admissionregistrationv1.MutatingWebhook{{Name: "other"}, {Name: ownWebhooks[0]}}}
 	if trust(o, nil) {
 		t.Error("changed before there is a CA")
 	}

@@ -171,7 +171,9 @@ func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
 	return errors.Join(a.mgr.Add(leading{prober.Start}), a.mgr.Add(leading{open}), reconciler.SetupWithManager(a.mgr),
 		(&controllers.CAPublisher{Client: a.mgr.GetClient(), Bundle: a.ca.CABundle}).SetupWithManager(a.mgr),
 		(&controllers.PodReconciler{Client: a.mgr.GetClient(), Events: a.mgr.GetEventRecorder("webhook-operator"), Connections: a.server,
-			Version: version.String()}).SetupWithManager(a.mgr))
+			Version: version.String()}).SetupWithManager(a.mgr),
+		(&controllers.RedeliveryReconciler{Client: a.mgr.GetClient(), Events: a.mgr.GetEventRecorder("webhook-operator"), Orders: a.server,
+			WriteContext: statusShare}).SetupWithManager(a.mgr))
 }
 
 // namespaceChanged asks for a look at the endpoints whose dispatchers came, went or took something; those of all

@@ -35,7 +35,11 @@ const (
 // Name is the name of the delivery's record: the same for every state of it, so that a repeated create is harmless, and
 // another one when the endpoint was created anew.
 func Name(r *delivery.Record) string {
-	sum := sha256.Sum256([]byte(r.UID + "\x00" + r.EventID + "\x00" + string(r.Trigger)))
+	text := r.UID + "\x00" + r.EventID + "\x00" + string(r.Trigger)
+	if r.Order != "" {
+		text += "\x00" + r.Order // each order has a record of its own
+	}
+	sum := sha256.Sum256([]byte(text))
 	prefix := r.Ref.Name
 	if longest := maxObjectName - nameDigits - 1; len(prefix) > longest {
 		prefix = strings.TrimRight(prefix[:longest], ".-")
@@ -63,7 +67,7 @@ func newObject(r *delivery.Record) *v1alpha1.DeliveryAttempt {
 				ID: cut(r.EventID, maxEventID), Type: string(r.EventType), Time: metav1.Time{Time: present(r.EventTime)},
 				CallID: cut(r.CallID, maxCallID), AgentID: cut(r.AgentID, maxCallID),
 			},
-			Trigger: v1alpha1.DeliveryTrigger(r.Trigger),
+			Trigger: v1alpha1.DeliveryTrigger(r.Trigger), Redelivery: cut(r.OrderName, maxObjectName),
 			Payload: v1alpha1.PayloadMeasure{Bytes: int64(r.PayloadBytes), SHA256: hex.EncodeToString(r.PayloadSHA[:])},
 		},
 	}

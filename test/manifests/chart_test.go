@@ -97,7 +97,7 @@ func TestCRDsSurviveAnUninstall(t *testing.T) {
 			t.Errorf("%s goes with the release", id)
 		}
 	}
-	if found != 2 {
+	if found != 3 {
 		t.Errorf("%d CRDs", found)
 	}
 }

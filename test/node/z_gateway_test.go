@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ func TestADeletedPodHandsOverToTheGateway(t *testing.T) {
 	r := n.refusesFirst()
 	n.endpoint("a", r.URL("/"), "  retry: {initialBackoffSeconds: 45}")
 	n.waitsForRetry("a", r, func() { n.app("agent", 1, "", "-count=1") })
+	n.explains("agent")
 	must(t, "-n", "handover", "delete", "deployment/agent", "--wait=false")
 	must(t, "-n", "handover", "wait", "--for=delete", "pod", "-l", "app=agent", "--timeout=60s")
 	if requests := len(r.Requests()); requests > 2 { // the test event and the first attempt
@@ -46,6 +48,25 @@ func TestADeletedPodHandsOverToTheGateway(t *testing.T) {
 	eventually(t, soon, func() error { return n.settled("a") })
 	t.Log("\n" + must(t, "-n", "handover", "get", "deliveryattempts", "-o",
 		"custom-columns=NAME:.metadata.name,OUTCOME:.status.outcome,ATTEMPTS:.status.attemptCount,HANDOVERS:.status.handOvers"))
+}
+
+// explains logs, when the test has failed, what the app's dispatcher said to its end and what the gateway says.
+func (n *tenant) explains(app string) {
+	n.t.Helper()
+	said := &bytes.Buffer{}
+	follow := exec.CommandContext(n.t.Context(), "kubectl", "-n", n.namespace, "logs", "-f", "-l", "app="+app, "-c", v1alpha1.SidecarName)
+	follow.Stdout, follow.Stderr = said, said
+	if err := follow.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { // the test's context has ended, and so has the command
+		_ = follow.Wait()
+		if !n.t.Failed() {
+			return
+		}
+		gateway, err := kubectl(context.WithoutCancel(n.t.Context()), "-n", operatorNamespace, "logs", "-l", "app.kubernetes.io/component=gateway", "--tail=100", "--prefix")
+		n.t.Logf("the dispatcher said:\n%s\nthe gateway said (%v):\n%s", said, err, gateway)
+	})
 }
 
 // A producer without a sidecar: it posts for the namespace that it has the right for, and for no other.

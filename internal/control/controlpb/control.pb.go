@@ -743,6 +743,253 @@ func (x *ReportResponse) GetCountersVersion() uint64 {
 	return 0
 }
 
+type RedeliveriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set on the first request of a stream.
+	QueueId       string            `protobuf:"bytes,1,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
+	Result        *RedeliveryResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedeliveriesRequest) Reset() {
+	*x = RedeliveriesRequest{}
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedeliveriesRequest) ProtoMessage() {}
+
+func (x *RedeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*RedeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RedeliveriesRequest) GetQueueId() string {
+	if x != nil {
+		return x.QueueId
+	}
+	return ""
+}
+
+func (x *RedeliveriesRequest) GetResult() *RedeliveryResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type RedeliveryOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UID and name of the Redelivery.
+	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Namespace     string                 `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	EndpointName  string                 `protobuf:"bytes,4,opt,name=endpoint_name,json=endpointName,proto3" json:"endpoint_name,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	CallIds       []string               `protobuf:"bytes,7,rep,name=call_ids,json=callIds,proto3" json:"call_ids,omitempty"`
+	EventIds      []string               `protobuf:"bytes,8,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
+	Limit         int32                  `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
+	DryRun        bool                   `protobuf:"varint,10,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedeliveryOrder) Reset() {
+	*x = RedeliveryOrder{}
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedeliveryOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedeliveryOrder) ProtoMessage() {}
+
+func (x *RedeliveryOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedeliveryOrder.ProtoReflect.Descriptor instead.
+func (*RedeliveryOrder) Descriptor() ([]byte, []int) {
+	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RedeliveryOrder) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *RedeliveryOrder) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RedeliveryOrder) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RedeliveryOrder) GetEndpointName() string {
+	if x != nil {
+		return x.EndpointName
+	}
+	return ""
+}
+
+func (x *RedeliveryOrder) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *RedeliveryOrder) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *RedeliveryOrder) GetCallIds() []string {
+	if x != nil {
+		return x.CallIds
+	}
+	return nil
+}
+
+func (x *RedeliveryOrder) GetEventIds() []string {
+	if x != nil {
+		return x.EventIds
+	}
+	return nil
+}
+
+func (x *RedeliveryOrder) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *RedeliveryOrder) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type RedeliveryResult struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Uid       string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	Matched   int64                  `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
+	Moved     int64                  `protobuf:"varint,3,opt,name=moved,proto3" json:"moved,omitempty"`
+	ShareFull bool                   `protobuf:"varint,4,opt,name=share_full,json=shareFull,proto3" json:"share_full,omitempty"`
+	// It could not be carried out now; it may be repeated.
+	Failed        bool `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedeliveryResult) Reset() {
+	*x = RedeliveryResult{}
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedeliveryResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedeliveryResult) ProtoMessage() {}
+
+func (x *RedeliveryResult) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedeliveryResult.ProtoReflect.Descriptor instead.
+func (*RedeliveryResult) Descriptor() ([]byte, []int) {
+	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RedeliveryResult) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *RedeliveryResult) GetMatched() int64 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *RedeliveryResult) GetMoved() int64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *RedeliveryResult) GetShareFull() bool {
+	if x != nil {
+		return x.ShareFull
+	}
+	return false
+}
+
+func (x *RedeliveryResult) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
 type Taken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -753,7 +1000,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +1012,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +1025,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{9}
+	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Taken) GetSeq() uint64 {
@@ -821,14 +1068,17 @@ type Record struct {
 	// Of the endpoint, when it is not the caller's own: taken from a gateway only.
 	Namespace string `protobuf:"bytes,22,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// How often the delivery was handed over from one queue to another.
-	Hops          int32 `protobuf:"varint,23,opt,name=hops,proto3" json:"hops,omitempty"`
+	Hops int32 `protobuf:"varint,23,opt,name=hops,proto3" json:"hops,omitempty"`
+	// UID and name of the Redelivery that asked for it.
+	OrderUid      string `protobuf:"bytes,24,opt,name=order_uid,json=orderUid,proto3" json:"order_uid,omitempty"`
+	OrderName     string `protobuf:"bytes,25,opt,name=order_name,json=orderName,proto3" json:"order_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1090,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +1103,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Record) GetSeq() uint64 {
@@ -1017,6 +1267,20 @@ func (x *Record) GetHops() int32 {
 	return 0
 }
 
+func (x *Record) GetOrderUid() string {
+	if x != nil {
+		return x.OrderUid
+	}
+	return ""
+}
+
+func (x *Record) GetOrderName() string {
+	if x != nil {
+		return x.OrderName
+	}
+	return ""
+}
+
 type Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -1031,7 +1295,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1307,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1320,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{11}
+	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -1121,7 +1385,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1397,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_internal_control_controlpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1410,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{12}
+	return file_internal_control_controlpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Counters) GetEndpointUid() string {
@@ -1291,10 +1555,32 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"persistent\"m\n" +
 	"\x0eReportResponse\x120\n" +
 	"\x05taken\x18\x01 \x03(\v2\x1a.webhooks.control.v1.TakenR\x05taken\x12)\n" +
-	"\x10counters_version\x18\x02 \x01(\x04R\x0fcountersVersion\"5\n" +
+	"\x10counters_version\x18\x02 \x01(\x04R\x0fcountersVersion\"o\n" +
+	"\x13RedeliveriesRequest\x12\x19\n" +
+	"\bqueue_id\x18\x01 \x01(\tR\aqueueId\x12=\n" +
+	"\x06result\x18\x02 \x01(\v2%.webhooks.control.v1.RedeliveryResultR\x06result\"\xc5\x02\n" +
+	"\x0fRedeliveryOrder\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\x12#\n" +
+	"\rendpoint_name\x18\x04 \x01(\tR\fendpointName\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x19\n" +
+	"\bcall_ids\x18\a \x03(\tR\acallIds\x12\x1b\n" +
+	"\tevent_ids\x18\b \x03(\tR\beventIds\x12\x14\n" +
+	"\x05limit\x18\t \x01(\x05R\x05limit\x12\x17\n" +
+	"\adry_run\x18\n" +
+	" \x01(\bR\x06dryRun\"\x8b\x01\n" +
+	"\x10RedeliveryResult\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x18\n" +
+	"\amatched\x18\x02 \x01(\x03R\amatched\x12\x14\n" +
+	"\x05moved\x18\x03 \x01(\x03R\x05moved\x12\x1d\n" +
+	"\n" +
+	"share_full\x18\x04 \x01(\bR\tshareFull\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\bR\x06failed\"5\n" +
 	"\x05Taken\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1a\n" +
-	"\brecorded\x18\x02 \x01(\bR\brecorded\"\x89\a\n" +
+	"\brecorded\x18\x02 \x01(\bR\brecorded\"\xc5\a\n" +
 	"\x06Record\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12#\n" +
 	"\rendpoint_name\x18\x02 \x01(\tR\fendpointName\x12!\n" +
@@ -1321,7 +1607,10 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"\battempts\x18\x14 \x03(\v2\x1c.webhooks.control.v1.AttemptR\battempts\x126\n" +
 	"\bdeadline\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1c\n" +
 	"\tnamespace\x18\x16 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04hops\x18\x17 \x01(\x05R\x04hops\"\xdf\x01\n" +
+	"\x04hops\x18\x17 \x01(\x05R\x04hops\x12\x1b\n" +
+	"\torder_uid\x18\x18 \x01(\tR\borderUid\x12\x1d\n" +
+	"\n" +
+	"order_name\x18\x19 \x01(\tR\torderName\"\xdf\x01\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x120\n" +
 	"\x05start\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x125\n" +
@@ -1343,10 +1632,11 @@ const file_internal_control_controlpb_control_proto_rawDesc = "" +
 	"\flast_failure\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vlastFailure\x12\x12\n" +
 	"\x04gone\x18\t \x01(\tR\x04gone\x12\x1c\n" +
 	"\tnamespace\x18\n" +
-	" \x01(\tR\tnamespace2\xc0\x01\n" +
+	" \x01(\tR\tnamespace2\xa4\x02\n" +
 	"\aControl\x12^\n" +
 	"\tEndpoints\x12%.webhooks.control.v1.EndpointsRequest\x1a&.webhooks.control.v1.EndpointsResponse(\x010\x01\x12U\n" +
-	"\x06Report\x12\".webhooks.control.v1.ReportRequest\x1a#.webhooks.control.v1.ReportResponse(\x010\x01BAZ?github.com/garyclub/webhook-operator/internal/control/controlpbb\x06proto3"
+	"\x06Report\x12\".webhooks.control.v1.ReportRequest\x1a#.webhooks.control.v1.ReportResponse(\x010\x01\x12b\n" +
+	"\fRedeliveries\x12(.webhooks.control.v1.RedeliveriesRequest\x1a$.webhooks.control.v1.RedeliveryOrder(\x010\x01BAZ?github.com/garyclub/webhook-operator/internal/control/controlpbb\x06proto3"
 
 var (
 	file_internal_control_controlpb_control_proto_rawDescOnce sync.Once
@@ -1360,7 +1650,7 @@ func file_internal_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_internal_control_controlpb_control_proto_rawDescData
 }
 
-var file_internal_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_internal_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_control_controlpb_control_proto_goTypes = []any{
 	(*EndpointsRequest)(nil),      // 0: webhooks.control.v1.EndpointsRequest
 	(*Hello)(nil),                 // 1: webhooks.control.v1.Hello
@@ -1371,48 +1661,56 @@ var file_internal_control_controlpb_control_proto_goTypes = []any{
 	(*TLS)(nil),                   // 6: webhooks.control.v1.TLS
 	(*ReportRequest)(nil),         // 7: webhooks.control.v1.ReportRequest
 	(*ReportResponse)(nil),        // 8: webhooks.control.v1.ReportResponse
-	(*Taken)(nil),                 // 9: webhooks.control.v1.Taken
-	(*Record)(nil),                // 10: webhooks.control.v1.Record
-	(*Attempt)(nil),               // 11: webhooks.control.v1.Attempt
-	(*Counters)(nil),              // 12: webhooks.control.v1.Counters
-	nil,                           // 13: webhooks.control.v1.Hello.KnownEntry
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*RedeliveriesRequest)(nil),   // 9: webhooks.control.v1.RedeliveriesRequest
+	(*RedeliveryOrder)(nil),       // 10: webhooks.control.v1.RedeliveryOrder
+	(*RedeliveryResult)(nil),      // 11: webhooks.control.v1.RedeliveryResult
+	(*Taken)(nil),                 // 12: webhooks.control.v1.Taken
+	(*Record)(nil),                // 13: webhooks.control.v1.Record
+	(*Attempt)(nil),               // 14: webhooks.control.v1.Attempt
+	(*Counters)(nil),              // 15: webhooks.control.v1.Counters
+	nil,                           // 16: webhooks.control.v1.Hello.KnownEntry
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_internal_control_controlpb_control_proto_depIdxs = []int32{
 	1,  // 0: webhooks.control.v1.EndpointsRequest.hello:type_name -> webhooks.control.v1.Hello
-	13, // 1: webhooks.control.v1.Hello.known:type_name -> webhooks.control.v1.Hello.KnownEntry
+	16, // 1: webhooks.control.v1.Hello.known:type_name -> webhooks.control.v1.Hello.KnownEntry
 	3,  // 2: webhooks.control.v1.EndpointsResponse.endpoints:type_name -> webhooks.control.v1.Endpoint
-	14, // 3: webhooks.control.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	17, // 3: webhooks.control.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
 	4,  // 4: webhooks.control.v1.Endpoint.retry:type_name -> webhooks.control.v1.Retry
 	5,  // 5: webhooks.control.v1.Endpoint.headers:type_name -> webhooks.control.v1.Header
 	6,  // 6: webhooks.control.v1.Endpoint.tls:type_name -> webhooks.control.v1.TLS
-	14, // 7: webhooks.control.v1.Retry.initial_backoff:type_name -> google.protobuf.Duration
-	14, // 8: webhooks.control.v1.Retry.max_backoff:type_name -> google.protobuf.Duration
-	14, // 9: webhooks.control.v1.Retry.deadline:type_name -> google.protobuf.Duration
-	10, // 10: webhooks.control.v1.ReportRequest.records:type_name -> webhooks.control.v1.Record
-	12, // 11: webhooks.control.v1.ReportRequest.counters:type_name -> webhooks.control.v1.Counters
-	9,  // 12: webhooks.control.v1.ReportResponse.taken:type_name -> webhooks.control.v1.Taken
-	15, // 13: webhooks.control.v1.Record.event_time:type_name -> google.protobuf.Timestamp
-	15, // 14: webhooks.control.v1.Record.accepted:type_name -> google.protobuf.Timestamp
-	15, // 15: webhooks.control.v1.Record.next_attempt:type_name -> google.protobuf.Timestamp
-	15, // 16: webhooks.control.v1.Record.completed:type_name -> google.protobuf.Timestamp
-	15, // 17: webhooks.control.v1.Record.redeliverable_until:type_name -> google.protobuf.Timestamp
-	11, // 18: webhooks.control.v1.Record.attempts:type_name -> webhooks.control.v1.Attempt
-	15, // 19: webhooks.control.v1.Record.deadline:type_name -> google.protobuf.Timestamp
-	15, // 20: webhooks.control.v1.Attempt.start:type_name -> google.protobuf.Timestamp
-	14, // 21: webhooks.control.v1.Attempt.duration:type_name -> google.protobuf.Duration
-	15, // 22: webhooks.control.v1.Counters.last_success:type_name -> google.protobuf.Timestamp
-	15, // 23: webhooks.control.v1.Counters.last_failure:type_name -> google.protobuf.Timestamp
-	0,  // 24: webhooks.control.v1.Control.Endpoints:input_type -> webhooks.control.v1.EndpointsRequest
-	7,  // 25: webhooks.control.v1.Control.Report:input_type -> webhooks.control.v1.ReportRequest
-	2,  // 26: webhooks.control.v1.Control.Endpoints:output_type -> webhooks.control.v1.EndpointsResponse
-	8,  // 27: webhooks.control.v1.Control.Report:output_type -> webhooks.control.v1.ReportResponse
-	26, // [26:28] is the sub-list for method output_type
-	24, // [24:26] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	17, // 7: webhooks.control.v1.Retry.initial_backoff:type_name -> google.protobuf.Duration
+	17, // 8: webhooks.control.v1.Retry.max_backoff:type_name -> google.protobuf.Duration
+	17, // 9: webhooks.control.v1.Retry.deadline:type_name -> google.protobuf.Duration
+	13, // 10: webhooks.control.v1.ReportRequest.records:type_name -> webhooks.control.v1.Record
+	15, // 11: webhooks.control.v1.ReportRequest.counters:type_name -> webhooks.control.v1.Counters
+	12, // 12: webhooks.control.v1.ReportResponse.taken:type_name -> webhooks.control.v1.Taken
+	11, // 13: webhooks.control.v1.RedeliveriesRequest.result:type_name -> webhooks.control.v1.RedeliveryResult
+	18, // 14: webhooks.control.v1.RedeliveryOrder.since:type_name -> google.protobuf.Timestamp
+	18, // 15: webhooks.control.v1.RedeliveryOrder.until:type_name -> google.protobuf.Timestamp
+	18, // 16: webhooks.control.v1.Record.event_time:type_name -> google.protobuf.Timestamp
+	18, // 17: webhooks.control.v1.Record.accepted:type_name -> google.protobuf.Timestamp
+	18, // 18: webhooks.control.v1.Record.next_attempt:type_name -> google.protobuf.Timestamp
+	18, // 19: webhooks.control.v1.Record.completed:type_name -> google.protobuf.Timestamp
+	18, // 20: webhooks.control.v1.Record.redeliverable_until:type_name -> google.protobuf.Timestamp
+	14, // 21: webhooks.control.v1.Record.attempts:type_name -> webhooks.control.v1.Attempt
+	18, // 22: webhooks.control.v1.Record.deadline:type_name -> google.protobuf.Timestamp
+	18, // 23: webhooks.control.v1.Attempt.start:type_name -> google.protobuf.Timestamp
+	17, // 24: webhooks.control.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	18, // 25: webhooks.control.v1.Counters.last_success:type_name -> google.protobuf.Timestamp
+	18, // 26: webhooks.control.v1.Counters.last_failure:type_name -> google.protobuf.Timestamp
+	0,  // 27: webhooks.control.v1.Control.Endpoints:input_type -> webhooks.control.v1.EndpointsRequest
+	7,  // 28: webhooks.control.v1.Control.Report:input_type -> webhooks.control.v1.ReportRequest
+	9,  // 29: webhooks.control.v1.Control.Redeliveries:input_type -> webhooks.control.v1.RedeliveriesRequest
+	2,  // 30: webhooks.control.v1.Control.Endpoints:output_type -> webhooks.control.v1.EndpointsResponse
+	8,  // 31: webhooks.control.v1.Control.Report:output_type -> webhooks.control.v1.ReportResponse
+	10, // 32: webhooks.control.v1.Control.Redeliveries:output_type -> webhooks.control.v1.RedeliveryOrder
+	30, // [30:33] is the sub-list for method output_type
+	27, // [27:30] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_internal_control_controlpb_control_proto_init() }
@@ -1430,7 +1728,7 @@ func file_internal_control_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_control_controlpb_control_proto_rawDesc), len(file_internal_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,8 +25,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Control_Endpoints_FullMethodName = "/webhooks.control.v1.Control/Endpoints"
-	Control_Report_FullMethodName    = "/webhooks.control.v1.Control/Report"
+	Control_Endpoints_FullMethodName    = "/webhooks.control.v1.Control/Endpoints"
+	Control_Report_FullMethodName       = "/webhooks.control.v1.Control/Report"
+	Control_Redeliveries_FullMethodName = "/webhooks.control.v1.Control/Redeliveries"
 )
 
 // ControlClient is the client API for Control service.
@@ -38,6 +39,9 @@ type ControlClient interface {
 	Endpoints(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EndpointsRequest, EndpointsResponse], error)
 	// Report takes records and counters, and acknowledges each after it is durable or left out.
 	Report(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReportRequest, ReportResponse], error)
+	// Redeliveries sends orders to a dispatcher, one at a time, and takes the result of each. An order is repeated until its
+	// result has come: the queue knows the ones that it has carried out.
+	Redeliveries(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RedeliveriesRequest, RedeliveryOrder], error)
 }
 
 type controlClient struct {
@@ -74,6 +78,19 @@ func (c *controlClient) Report(ctx context.Context, opts ...grpc.CallOption) (gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_ReportClient = grpc.BidiStreamingClient[ReportRequest, ReportResponse]
 
+func (c *controlClient) Redeliveries(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RedeliveriesRequest, RedeliveryOrder], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[2], Control_Redeliveries_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RedeliveriesRequest, RedeliveryOrder]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_RedeliveriesClient = grpc.BidiStreamingClient[RedeliveriesRequest, RedeliveryOrder]
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -83,6 +100,9 @@ type ControlServer interface {
 	Endpoints(grpc.BidiStreamingServer[EndpointsRequest, EndpointsResponse]) error
 	// Report takes records and counters, and acknowledges each after it is durable or left out.
 	Report(grpc.BidiStreamingServer[ReportRequest, ReportResponse]) error
+	// Redeliveries sends orders to a dispatcher, one at a time, and takes the result of each. An order is repeated until its
+	// result has come: the queue knows the ones that it has carried out.
+	Redeliveries(grpc.BidiStreamingServer[RedeliveriesRequest, RedeliveryOrder]) error
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -98,6 +118,9 @@ func (UnimplementedControlServer) Endpoints(grpc.BidiStreamingServer[EndpointsRe
 }
 func (UnimplementedControlServer) Report(grpc.BidiStreamingServer[ReportRequest, ReportResponse]) error {
 	return status.Error(codes.Unimplemented, "method Report not implemented")
+}
+func (UnimplementedControlServer) Redeliveries(grpc.BidiStreamingServer[RedeliveriesRequest, RedeliveryOrder]) error {
+	return status.Error(codes.Unimplemented, "method Redeliveries not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -134,6 +157,13 @@ func _Control_Report_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_ReportServer = grpc.BidiStreamingServer[ReportRequest, ReportResponse]
 
+func _Control_Redeliveries_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ControlServer).Redeliveries(&grpc.GenericServerStream[RedeliveriesRequest, RedeliveryOrder]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_RedeliveriesServer = grpc.BidiStreamingServer[RedeliveriesRequest, RedeliveryOrder]
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -151,6 +181,12 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Report",
 			Handler:       _Control_Report_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Redeliveries",
+			Handler:       _Control_Redeliveries_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},
