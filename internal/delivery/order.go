@@ -4,6 +4,8 @@
 package delivery
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/garyclub/webhook-operator/internal/endpoint"
@@ -26,10 +28,50 @@ type Order struct {
 	DryRun bool
 }
 
+// Bounds of an order, which comes from elsewhere and is kept with its deliveries.
+const (
+	MaxOrderIDBytes   = 64
+	MaxOrderNameBytes = 253
+	// MaxOrderNames bounds CallIDs and EventIDs, each; MaxNamedIDBytes one of them.
+	MaxOrderNames   = 100
+	MaxNamedIDBytes = 128
+)
+
+// Validate says which bound the order breaks. It repeats no value.
+func (o *Order) Validate() error {
+	switch {
+	case o.ID == "" || len(o.ID) > MaxOrderIDBytes:
+		return errors.New("the order's id is empty or too long")
+	case len(o.Name) > MaxOrderNameBytes:
+		return errors.New("the order's name is too long")
+	case o.Limit < 1:
+		return errors.New("the order's limit is below 1")
+	case !validNames(o.CallIDs):
+		return errors.New("the order's call ids are too many, or one is empty or too long")
+	case !validNames(o.EventIDs):
+		return errors.New("the order's event ids are too many, or one is empty or too long")
+	}
+	return nil
+}
+
+func validNames(ids []string) bool {
+	return len(ids) <= MaxOrderNames &&
+		!slices.ContainsFunc(ids, func(id string) bool { return id == "" || len(id) > MaxNamedIDBytes })
+}
+
+// Names says whether the order asks for a failed delivery of its endpoint. It does not for one that failed under the
+// order itself.
+func (o *Order) Names(r *Record) bool {
+	return r.Order != o.ID &&
+		!r.Completed.Before(o.Since) && (o.Until.IsZero() || r.Completed.Before(o.Until)) &&
+		(len(o.CallIDs) == 0 || slices.Contains(o.CallIDs, r.CallID)) &&
+		(len(o.EventIDs) == 0 || slices.Contains(o.EventIDs, r.EventID))
+}
+
 // Redelivered is the result of an order.
 type Redelivered struct {
 	// Matched counts the dead letters that the order names, Moved those that wait for a new delivery since.
 	Matched, Moved int
-	// ShareFull says that the endpoint's share of the queue had no room for more.
+	// ShareFull says that the endpoint's share of the queue, or the queue itself, had no room for more.
 	ShareFull bool
 }

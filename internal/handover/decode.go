@@ -97,9 +97,41 @@ func validParcel(m *handoverpb.Parcel, now time.Time) bool {
 		validTimes(m.GetAccepted(), m.GetDeadline()) && m.GetDeadline().AsTime().Before(now.Add(maxDeadline)) &&
 		validDuration(m.GetWait()) && validCount(m.GetAttemptCount()) && m.GetMaxAttempts() >= 1 &&
 		validCount(m.GetMaxAttempts()) && validCount(m.GetHops()) &&
-		m.GetInterruptions() >= 0 && m.GetInterruptions() < delivery.MaxInterruptions &&
+		validInterruptions(m) && validOrder(m) && validEnd(m, now) &&
 		len(m.GetAttempts()) <= delivery.MaxKeptAttempts && len(m.GetAttempts()) <= int(m.GetAttemptCount()) &&
 		!slices.ContainsFunc(m.GetAttempts(), func(a *handoverpb.Attempt) bool { return !validAttempt(a) })
+}
+
+// validInterruptions: the last one allowed has ended a delivery.
+func validInterruptions(m *handoverpb.Parcel) bool {
+	n := m.GetInterruptions()
+	return n >= 0 && (n < delivery.MaxInterruptions || m.GetFailed() && n == delivery.MaxInterruptions)
+}
+
+// validOrder takes none too. Only a redelivery has one.
+func validOrder(m *handoverpb.Parcel) bool {
+	order, name := m.GetOrder(), m.GetOrderName()
+	if order == "" && name == "" {
+		return true
+	}
+	return m.GetTrigger() == string(delivery.TriggerRedelivery) &&
+		len(order) <= delivery.MaxOrderIDBytes && identifier.MatchString(order) &&
+		(name == "" || len(name) <= delivery.MaxOrderNameBytes && objectName.MatchString(name))
+}
+
+var reasons = []string{delivery.ReasonDeadlineExceeded, delivery.ReasonQueueFull, delivery.ReasonQueueLost,
+	delivery.ReasonEndpointDeleted}
+
+// validEnd: a dead letter says how, and to when it is kept; what waits does not.
+func validEnd(m *handoverpb.Parcel, now time.Time) bool {
+	if !m.GetFailed() {
+		return m.GetReason() == "" && m.GetCompleted() == nil && m.GetRedeliverableUntil() == nil
+	}
+	outcome := delivery.Outcome(m.GetReason())
+	return (slices.Contains(reasons, m.GetReason()) ||
+		outcome != delivery.OutcomeDelivered && slices.Contains(delivery.Outcomes(), outcome)) &&
+		validTimes(m.GetCompleted(), m.GetRedeliverableUntil()) &&
+		m.GetCompleted().AsTime().Before(now.Add(maxDeadline)) && m.GetRedeliverableUntil().AsTime().Before(now.Add(maxDeadline))
 }
 
 func validAttempt(m *handoverpb.Attempt) bool {
@@ -121,6 +153,11 @@ func deliveryFromProto(m *handoverpb.Parcel, e *event.Event, now time.Time) deli
 	}
 	if d.AttemptCount > 0 {
 		d.State = delivery.Retrying
+	}
+	d.Order, d.OrderName = m.GetOrder(), m.GetOrderName()
+	if m.GetFailed() {
+		d.State, d.Reason, d.Due, d.Wait = delivery.Failed, m.GetReason(), time.Time{}, 0
+		d.Completed, d.RedeliverableUntil = m.GetCompleted().AsTime(), m.GetRedeliverableUntil().AsTime()
 	}
 	for _, a := range m.GetAttempts() {
 		d.Attempts = append(d.Attempts, delivery.Attempt{

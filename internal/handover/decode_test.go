@@ -80,6 +80,59 @@ func TestDecodeChecksEveryField(t *testing.T) {
 	}
 }
 
+func deadMessage() *handoverpb.TakeOverRequest {
+	e := sampleEvent("team", `{"event":"call.completed"}`)
+	d := deadLetter(sampleDelivery(e))
+	p := newPacker()
+	p.add(e, &d, time.Now())
+	return p.message
+}
+
+func TestDecodeChecksDeadLetters(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	good := map[string]func(p *handoverpb.Parcel){
+		"as it is":              func(*handoverpb.Parcel) {},
+		"by its last crash":     func(p *handoverpb.Parcel) { p.Reason, p.Interruptions = "Interrupted", delivery.MaxInterruptions },
+		"for want of room":      func(p *handoverpb.Parcel) { p.Reason = delivery.ReasonQueueFull },
+		"under no order":        func(p *handoverpb.Parcel) { p.Order, p.OrderName = "", "" },
+		"long past its day":     func(p *handoverpb.Parcel) { p.Deadline.Seconds -= 30 * 86400 },
+		"an order with no name": func(p *handoverpb.Parcel) { p.OrderName = "" },
+	}
+	bad := map[string]func(p *handoverpb.Parcel){
+		"no reason":              func(p *handoverpb.Parcel) { p.Reason = "" },
+		"another reason":         func(p *handoverpb.Parcel) { p.Reason = "Whim" },
+		"delivered":              func(p *handoverpb.Parcel) { p.Reason = "Delivered" },
+		"no completion":          func(p *handoverpb.Parcel) { p.Completed = nil },
+		"completed in a year":    func(p *handoverpb.Parcel) { p.Completed.Seconds += 31536000 },
+		"kept for no time":       func(p *handoverpb.Parcel) { p.RedeliverableUntil = nil },
+		"kept for a year":        func(p *handoverpb.Parcel) { p.RedeliverableUntil.Seconds += 31536000 },
+		"too many crashes":       func(p *handoverpb.Parcel) { p.Interruptions = delivery.MaxInterruptions + 1 },
+		"long order":             func(p *handoverpb.Parcel) { p.Order = long },
+		"order of other bytes":   func(p *handoverpb.Parcel) { p.Order = "a\nb" },
+		"long name":              func(p *handoverpb.Parcel) { p.OrderName = long },
+		"name of other bytes":    func(p *handoverpb.Parcel) { p.OrderName = "A b" },
+		"a name and no order":    func(p *handoverpb.Parcel) { p.Order = "" },
+		"ordered by an event":    func(p *handoverpb.Parcel) { p.Trigger = string(delivery.TriggerEvent) },
+		"an end, and it waits":   func(p *handoverpb.Parcel) { p.Failed = false },
+		"a reason, and it waits": func(p *handoverpb.Parcel) { p.Failed, p.Completed, p.RedeliverableUntil = false, nil, nil },
+	}
+	for name, change := range good {
+		m := deadMessage()
+		change(m.Parcels[0])
+		got, err := decode(m, ownNamespace, time.Now())
+		if err != nil || got[0].Event == nil || got[0].Delivery.State != delivery.Failed {
+			t.Errorf("%s: %+v, error %v; want it taken", name, got, err)
+		}
+	}
+	for name, spoil := range bad {
+		m := deadMessage()
+		spoil(m.Parcels[0])
+		if got, err := decode(m, ownNamespace, time.Now()); err != nil || got[0].Event != nil {
+			t.Errorf("%s: taken, error %v; want it refused", name, err)
+		}
+	}
+}
+
 func TestDecodeCutsLongWaitsDown(t *testing.T) {
 	longest := 86400 * time.Second * 12 / 10 // maxBackoffSeconds, with its jitter
 	m, now := message(), time.Now()
@@ -155,6 +208,11 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(good)
 	f.Add([]byte{})
+	dead, err := proto.Marshal(deadMessage())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(dead)
 	for n := 0; n < len(good); n += 7 {
 		f.Add(good[:n])
 	}
@@ -175,13 +233,20 @@ func FuzzDecode(f *testing.F) {
 			if p.Event == nil {
 				continue
 			}
-			if p.Event.Namespace != "team" || p.Delivery.Ref.Namespace != "team" || p.Delivery.State.Done() {
+			dead := p.Delivery.State == delivery.Failed
+			if p.Event.Namespace != "team" || p.Delivery.Ref.Namespace != "team" || p.Delivery.State == delivery.Delivered {
 				t.Error("a parcel of another namespace or state")
+			}
+			if dead != (p.Delivery.Reason != "") || dead && p.Delivery.RedeliverableUntil.After(now.Add(maxDeadline)) {
+				t.Error("an end that does not fit the state")
+			}
+			if len(p.Delivery.Order) > delivery.MaxOrderIDBytes || len(p.Delivery.OrderName) > delivery.MaxOrderNameBytes {
+				t.Error("an order that is too long")
 			}
 			if sha256.Sum256(p.Event.Payload) != p.Event.SHA256 || len(p.Event.Payload) > event.MaxPayloadBytes {
 				t.Error("bytes that do not fit")
 			}
-			if p.Delivery.Due.Before(now) || p.Delivery.Due.After(now.Add(maxWait)) || len(p.Delivery.Attempts) > delivery.MaxKeptAttempts {
+			if !dead && p.Delivery.Due.Before(now) || p.Delivery.Due.After(now.Add(maxWait)) || len(p.Delivery.Attempts) > delivery.MaxKeptAttempts {
 				t.Error("a bound was passed")
 			}
 			again := newPacker()

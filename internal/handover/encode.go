@@ -72,6 +72,11 @@ func parcelToProto(d *delivery.Delivery, now time.Time) *handoverpb.Parcel {
 		AttemptCount: int32(d.AttemptCount), MaxAttempts: int32(d.MaxAttempts),
 		Interruptions: int32(d.Interruptions), Hops: int32(d.Hops),
 	}
+	m.Order, m.OrderName = d.Order, d.OrderName
+	if d.State == delivery.Failed {
+		m.Failed, m.Reason = true, d.Reason
+		m.Completed, m.RedeliverableUntil = timestamppb.New(d.Completed), timestamppb.New(d.RedeliverableUntil)
+	}
 	for i := range d.Attempts {
 		a := &d.Attempts[i]
 		m.Attempts = append(m.Attempts, &handoverpb.Attempt{

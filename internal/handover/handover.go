@@ -11,6 +11,9 @@
 // A delivery that is handed over is leased, so it is not attempted meanwhile. Its due time goes along as a wait, since
 // clocks may differ; its hops are raised by the queue that takes it.
 //
+// Dead letters go last, to a gateway that says that it takes them, so that they can be redelivered when the pod is gone.
+// They are kept there for as long as they were to be here. What the gateway does not take stays, and ends with the queue.
+//
 // # Bounds
 //
 // There is one message under way per stream, of at most maxParcels deliveries and about maxBatchBytes. A sink serves
@@ -62,11 +65,13 @@ type SourceQueue interface {
 	LeaseWaiting(ctx context.Context, n int, due bool, want func(endpoint.Ref) bool) ([]Lease, error)
 	// Deferred returns a channel that is closed when a delivery comes to wait for a later time.
 	Deferred() <-chan struct{}
+	// LeaseDead leases up to n dead letters that have not expired.
+	LeaseDead(ctx context.Context, n int, want func(endpoint.Ref) bool) ([]Lease, error)
 	// HandedOver removes what another queue answers for. It returns after the sync.
 	HandedOver(ctx context.Context, leases []Lease) error
 }
 
-// Parcel is a delivery with its event.
+// Parcel is a delivery, or a dead letter, with its event.
 type Parcel struct {
 	Event    *event.Event
 	Delivery delivery.Delivery

@@ -7,8 +7,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // sourceMetrics count what leaves a queue.
 type sourceMetrics struct {
-	moved  prometheus.Counter
-	faults prometheus.Counter
+	moved       prometheus.Counter
+	deadLetters prometheus.Counter
+	faults      prometheus.Counter
 }
 
 func newSourceMetrics(r prometheus.Registerer) *sourceMetrics {
@@ -17,13 +18,17 @@ func newSourceMetrics(r prometheus.Registerer) *sourceMetrics {
 			Name: "webhook_dispatcher_handed_over_total",
 			Help: "Deliveries that a gateway has taken.",
 		}),
+		deadLetters: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "webhook_dispatcher_dead_letters_handed_over_total",
+			Help: "Dead letters that a gateway has taken.",
+		}),
 		faults: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "webhook_dispatcher_hand_over_faults_total",
 			Help: "Times that a hand-over was broken off.",
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.moved, m.faults)
+		r.MustRegister(m.moved, m.deadLetters, m.faults)
 	}
 	return m
 }

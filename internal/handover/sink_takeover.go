@@ -21,7 +21,7 @@ type takeOverStream = grpc.BidiStreamingServer[handoverpb.TakeOverRequest, hando
 // TakeOver serves one source.
 func (s *Sink) TakeOver(stream takeOverStream) error {
 	// A gateway that ends says whose queue it is, too: its own source may have found nobody else.
-	if err := stream.Send(&handoverpb.TakeOverResponse{QueueId: s.o.QueueID}); err != nil {
+	if err := stream.Send(&handoverpb.TakeOverResponse{QueueId: s.o.QueueID, DeadLetters: true}); err != nil {
 		return err
 	}
 	select {

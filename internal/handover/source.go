@@ -51,6 +51,8 @@ var (
 	ErrNoGateway = errors.New("there is no gateway")
 	// ErrSelf: the gateway that answered is this one.
 	ErrSelf = errors.New("the gateway that answered is this dispatcher itself")
+	// ErrNoDeadLetters: the gateway is of a version that would deliver dead letters.
+	ErrNoDeadLetters = errors.New("the gateway takes no dead letters")
 )
 
 // SourceOptions are the settings of a Source. Queue, QueueID, Transport and Token are required.
@@ -153,7 +155,7 @@ func (s *Source) Known() bool {
 	return conn != nil
 }
 
-// Total is how many deliveries were handed over.
+// Total is how many deliveries were handed over, without dead letters.
 func (s *Source) Total() int64 { return s.total.Load() }
 
 // Begin has Start hand over what waits and is not due, now and whatever comes to wait later.
@@ -204,6 +206,7 @@ const (
 	passBeforeEnd passKind = iota // what is not due: the rest is being delivered
 	passRest                      // all
 	passLast                      // all, and what stays is lost with the pod
+	passDead                      // the dead letters
 )
 
 // Rest hands over all that waits, due or not, until nothing is left that a gateway would take, or ctx ends: a gateway
@@ -213,6 +216,17 @@ func (s *Source) Rest(ctx context.Context) (moved int, err error) { return s.res
 
 // Last is Rest for the last time.
 func (s *Source) Last(ctx context.Context) (moved int, err error) { return s.rest(ctx, s.lastKind()) }
+
+// DeadLetters is Last for the dead letters. What a gateway does not take is not offered again.
+func (s *Source) DeadLetters(ctx context.Context) (moved int, err error) {
+	return s.rest(ctx, passDead)
+}
+
+// over says whether another pass over the dead letters can come to nothing, or need not come to anything: where the queue
+// stays they stay as well.
+func (s *Source) over(err error) bool {
+	return err == nil || s.o.Persistent || errors.Is(err, ErrNoDeadLetters)
+}
 
 func (s *Source) lastKind() passKind {
 	if s.o.Persistent {
@@ -231,6 +245,9 @@ func (s *Source) rest(ctx context.Context, kind passKind) (moved int, cause erro
 			cause = err // not the end of ctx, when there was another
 		}
 		wait, again := p.after(n, err, s.skips)
+		if kind == passDead && s.over(err) {
+			again = false
+		}
 		if again {
 			waitFor(ctx, wait, changed)
 		}

@@ -59,6 +59,9 @@ func (t *talk) run(ctx context.Context) (moved int, err error) {
 }
 
 func (t *talk) lease(ctx context.Context, n int) ([]Lease, error) {
+	if t.kind == passDead {
+		return t.source.o.Queue.LeaseDead(ctx, n, t.source.skips.wanted)
+	}
 	return t.source.o.Queue.LeaseWaiting(ctx, n, t.kind != passBeforeEnd, t.source.skips.wanted)
 }
 
@@ -93,9 +96,17 @@ func (t *talk) message(ctx context.Context, leases []Lease) (left []Lease, moved
 		t.giveBack(taken) // those whose removal is under way stay held
 		return left, 0, err
 	}
-	t.source.total.Add(int64(len(taken)))
-	t.source.metrics.moved.Add(float64(len(taken)))
+	t.count(len(taken))
 	return left, len(taken), err
+}
+
+func (t *talk) count(taken int) {
+	if t.kind == passDead {
+		t.source.metrics.deadLetters.Add(float64(taken))
+		return
+	}
+	t.source.total.Add(int64(taken))
+	t.source.metrics.moved.Add(float64(taken))
 }
 
 // pack makes a message of the first leases. What was refused before, or cannot be read, stays here.
@@ -150,7 +161,7 @@ func (t *talk) sort(sent []Lease, verdicts []handoverpb.Verdict) (taken []Lease,
 // passOver leaves an endpoint out that the gateway may know, or have room for, later.
 func (t *talk) passOver(l Lease, ref endpoint.Ref) {
 	wait := passedOver
-	if t.kind != passBeforeEnd {
+	if t.kind == passRest || t.kind == passLast {
 		wait = passedOverAtEnd
 	}
 	t.source.skips.passOver(ref, wait)
@@ -186,6 +197,8 @@ func (t *talk) open(ctx context.Context) error {
 		return errNonsense
 	case hello.GetQueueId() == t.source.o.QueueID:
 		return ErrSelf
+	case t.kind == passDead && !hello.GetDeadLetters():
+		return ErrNoDeadLetters
 	}
 	return nil
 }

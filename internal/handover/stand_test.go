@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ var ca = pki.NewCA("hand-over test")
 type fakeQueue struct {
 	mu       sync.Mutex
 	waiting  []*fakeLease
+	dead     []*fakeLease
 	news     chan struct{}
 	handed   int
 	unread   error
@@ -89,6 +91,36 @@ func (q *fakeQueue) LeaseWaiting(_ context.Context, n int, due bool, want func(e
 	return all, nil
 }
 
+// bury makes the last one that waits a dead letter.
+func (q *fakeQueue) bury() *fakeLease {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.waiting[len(q.waiting)-1]
+	q.waiting = q.waiting[:len(q.waiting)-1]
+	l.d = deadLetter(l.d)
+	q.dead = append(q.dead, l)
+	return l
+}
+
+// buried is how many dead letters there are.
+func (q *fakeQueue) buried() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.dead)
+}
+
+func (q *fakeQueue) LeaseDead(_ context.Context, n int, want func(endpoint.Ref) bool) (all []Lease, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range q.dead {
+		if len(all) < n && !l.leased && want(l.d.Ref) {
+			l.leased = true
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
 func (q *fakeQueue) Deferred() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -110,6 +142,7 @@ func (q *fakeQueue) HandedOver(_ context.Context, leases []Lease) error {
 	}
 	q.handed += len(q.waiting) - len(left)
 	q.waiting = left
+	q.dead = slices.DeleteFunc(q.dead, func(l *fakeLease) bool { return gone[l] })
 	return nil
 }
 
@@ -123,7 +156,7 @@ func (q *fakeQueue) left() int {
 func (q *fakeQueue) lent() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, l := range q.waiting {
+	for _, l := range slices.Concat(q.waiting, q.dead) {
 		if l.leased {
 			n++
 		}
@@ -252,6 +285,14 @@ func sampleDelivery(e *event.Event) delivery.Delivery {
 			{Number: 2, Start: e.Accepted, StatusCode: 503, Outcome: delivery.OutcomeThrottled, RetryAfter: time.Minute},
 		},
 	}
+}
+
+// deadLetter is the delivery once it has failed.
+func deadLetter(d delivery.Delivery) delivery.Delivery {
+	d = delivery.Fail(d, string(delivery.OutcomeTimedOut), time.Now().UTC())
+	d.RedeliverableUntil = d.Completed.Add(time.Hour)
+	d.Trigger, d.Order, d.OrderName = delivery.TriggerRedelivery, "0d3a-uid", "again"
+	return d
 }
 
 func eventually(t *testing.T, what string, done func() bool) {

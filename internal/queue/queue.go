@@ -10,7 +10,10 @@
 //
 // A delivery moves to another queue in two steps, so that it is in both for a moment and never in none: TakeOver there
 // returns after its sync, and then HandedOver here removes it. A crash between the two hands it over again, and the
-// other queue knows it.
+// other queue knows it. A dead letter moves likewise.
+//
+// A dead letter is delivered again by an order. It becomes a new delivery in the batch that removes it, together with how
+// far the order came, so that an order which is repeated after a crash moves nothing twice.
 package queue
 
 import (
@@ -23,7 +26,7 @@ import (
 	"github.com/garyclub/webhook-operator/internal/event"
 )
 
-// Errors of Append and TakeOver. None leaves anything behind.
+// Errors of Append, TakeOver and Redeliver. None leaves anything behind.
 var (
 	// ErrFull: the queue's own limit, or the reserve of its disk, is reached. Later it may go on.
 	ErrFull = errors.New("queue is full")
@@ -31,6 +34,8 @@ var (
 	ErrKeyReused = errors.New("idempotency key was used with another body")
 	// ErrClosed: the queue is closed or closing.
 	ErrClosed = errors.New("queue is closed")
+	// ErrOrder: an order breaks a rule. Only Redeliver answers with it.
+	ErrOrder = errors.New("order is not valid")
 )
 
 // Item is one event to append, with the endpoints that it matched.
@@ -75,7 +80,8 @@ type Passage struct {
 type Parcel struct {
 	// Event may be shared with other parcels of the same call; it is then stored once.
 	Event *event.Event
-	// Delivery is Pending or Retrying. Its Hops are raised by TakeOver, and by nobody else.
+	// Delivery is Pending or Retrying, or Failed: then it is a dead letter, with the time to which it is kept. Its Hops
+	// are raised by TakeOver, and by nobody else.
 	Delivery delivery.Delivery
 	// Last says that the delivery is lost if it is not taken.
 	Last bool
@@ -96,9 +102,11 @@ const (
 	TookOverFailed
 )
 
-// Order and Redelivered are the words of redelivery, which other packages share.
+// The words of redelivery, which other packages share.
 type (
-	Order       = delivery.Order
+	// Order asks for dead letters to be delivered again.
+	Order = delivery.Order
+	// Redelivered is what an order came to.
 	Redelivered = delivery.Redelivered
 )
 
@@ -163,11 +171,21 @@ type Queue interface {
 	LeaseWaiting(ctx context.Context, n int, p Passage) ([]Lease, error)
 	// Deferred returns a channel that is closed when a delivery comes to wait for a later time.
 	Deferred() <-chan struct{}
+	// LeaseDead is LeaseWaiting for dead letters that have not expired, the oldest first. Such a lease keeps its dead
+	// letter from other calls of LeaseDead only: it may still be redelivered, or expire. It ends by Release or HandedOver.
+	LeaseDead(ctx context.Context, n int, want func(ref endpoint.Ref) bool) ([]Lease, error)
 	// HandedOver removes the deliveries of these leases, for which another queue answers from now on. They count as no
-	// longer pending, and as nothing else. It returns after the sync.
+	// longer pending, and as nothing else; what the outbox says of dead letters stays. It returns after the sync.
 	HandedOver(ctx context.Context, leases []Lease) error
-	// TakeOver stores the parcels of another queue for which there is room in one atomic batch, or none.
+	// TakeOver stores the parcels of another queue for which there is room in one atomic batch, or none. Dead letters
+	// are kept for as long as they were to be, and neither counted nor told of: that other queue has done both.
 	TakeOver(ctx context.Context, parcels []Parcel) ([]TookOver, error)
+	// Redeliver carries an order out: each dead letter that it moves leaves the dead letters and waits anew, for the
+	// endpoint as it is now. A part of it, together with how far it came, is one atomic batch; it returns after the last
+	// sync. An order that was broken off goes on when it is repeated, and one that is done has the result that it had,
+	// for as long as a dead letter is kept; a dry run tells it too, and what an order that was broken off has moved so far.
+	// ErrFull says that there was no room for the first one.
+	Redeliver(ctx context.Context, o Order, p *endpoint.Endpoint) (Redelivered, error)
 	// Unpark makes an endpoint's deliveries eligible again after its gate refused; UnparkAll does so for all endpoints,
 	// those that have nothing waiting now included.
 	Unpark(ref endpoint.Ref)

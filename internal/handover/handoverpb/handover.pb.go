@@ -7,7 +7,7 @@
 // 	protoc        (unknown)
 // source: internal/handover/handoverpb/handover.proto
 
-// The call by which a dispatcher that ends gives what it has not delivered to a gateway. It is called with the bearer
+// The call by which a dispatcher that ends gives what it has not delivered, and its dead letters, to a gateway. It is called with the bearer
 // token of the audience webhooks.gary.club; only what is of the token's namespace is taken, of another gateway all.
 
 package handoverpb
@@ -155,7 +155,9 @@ type TakeOverResponse struct {
 	// Set on the first response of a stream.
 	QueueId string `protobuf:"bytes,1,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
 	// One for each parcel of the request, in their order.
-	Verdicts      []Verdict `protobuf:"varint,2,rep,packed,name=verdicts,proto3,enum=webhooks.handover.v1.Verdict" json:"verdicts,omitempty"`
+	Verdicts []Verdict `protobuf:"varint,2,rep,packed,name=verdicts,proto3,enum=webhooks.handover.v1.Verdict" json:"verdicts,omitempty"`
+	// Set on the first response of a stream by a gateway that takes dead letters. Another one would deliver them.
+	DeadLetters   bool `protobuf:"varint,3,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -202,6 +204,13 @@ func (x *TakeOverResponse) GetVerdicts() []Verdict {
 		return x.Verdicts
 	}
 	return nil
+}
+
+func (x *TakeOverResponse) GetDeadLetters() bool {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return false
 }
 
 type Event struct {
@@ -312,7 +321,7 @@ func (x *Event) GetPayload() []byte {
 	return nil
 }
 
-// Parcel is a delivery.
+// Parcel is a delivery, or a dead letter.
 type Parcel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The index of its event in the request.
@@ -330,7 +339,15 @@ type Parcel struct {
 	Hops     int32      `protobuf:"varint,10,opt,name=hops,proto3" json:"hops,omitempty"`
 	Attempts []*Attempt `protobuf:"bytes,11,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	// That of the endpoint, which is the event's too.
-	Namespace     string `protobuf:"bytes,12,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Namespace string `protobuf:"bytes,12,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// It has failed: a dead letter, kept to be redelivered. The next three are of dead letters only.
+	Failed             bool                   `protobuf:"varint,13,opt,name=failed,proto3" json:"failed,omitempty"`
+	Reason             string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
+	Completed          *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=completed,proto3" json:"completed,omitempty"`
+	RedeliverableUntil *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=redeliverable_until,json=redeliverableUntil,proto3" json:"redeliverable_until,omitempty"`
+	// UID and name of the order that asked for the delivery; empty when none did.
+	Order         string `protobuf:"bytes,17,opt,name=order,proto3" json:"order,omitempty"`
+	OrderName     string `protobuf:"bytes,18,opt,name=order_name,json=orderName,proto3" json:"order_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -449,6 +466,48 @@ func (x *Parcel) GetNamespace() string {
 	return ""
 }
 
+func (x *Parcel) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+func (x *Parcel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Parcel) GetCompleted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Completed
+	}
+	return nil
+}
+
+func (x *Parcel) GetRedeliverableUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RedeliverableUntil
+	}
+	return nil
+}
+
+func (x *Parcel) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *Parcel) GetOrderName() string {
+	if x != nil {
+		return x.OrderName
+	}
+	return ""
+}
+
 type Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -549,10 +608,11 @@ const file_internal_handover_handoverpb_handover_proto_rawDesc = "" +
 	"\x0fTakeOverRequest\x123\n" +
 	"\x06events\x18\x01 \x03(\v2\x1b.webhooks.handover.v1.EventR\x06events\x126\n" +
 	"\aparcels\x18\x02 \x03(\v2\x1c.webhooks.handover.v1.ParcelR\aparcels\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\bR\x04last\"h\n" +
+	"\x04last\x18\x03 \x01(\bR\x04last\"\x8b\x01\n" +
 	"\x10TakeOverResponse\x12\x19\n" +
 	"\bqueue_id\x18\x01 \x01(\tR\aqueueId\x129\n" +
-	"\bverdicts\x18\x02 \x03(\x0e2\x1d.webhooks.handover.v1.VerdictR\bverdicts\"\x97\x02\n" +
+	"\bverdicts\x18\x02 \x03(\x0e2\x1d.webhooks.handover.v1.VerdictR\bverdicts\x12!\n" +
+	"\fdead_letters\x18\x03 \x01(\bR\vdeadLetters\"\x97\x02\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -562,7 +622,7 @@ const file_internal_handover_handoverpb_handover_proto_rawDesc = "" +
 	"\bagent_id\x18\x06 \x01(\tR\aagentId\x126\n" +
 	"\baccepted\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\baccepted\x12\x16\n" +
 	"\x06sha256\x18\b \x01(\fR\x06sha256\x12\x18\n" +
-	"\apayload\x18\t \x01(\fR\apayload\"\xd7\x03\n" +
+	"\apayload\x18\t \x01(\fR\apayload\"\xc3\x05\n" +
 	"\x06Parcel\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\rR\x05event\x12#\n" +
 	"\rendpoint_name\x18\x02 \x01(\tR\fendpointName\x12\x18\n" +
@@ -576,7 +636,14 @@ const file_internal_handover_handoverpb_handover_proto_rawDesc = "" +
 	"\x04hops\x18\n" +
 	" \x01(\x05R\x04hops\x129\n" +
 	"\battempts\x18\v \x03(\v2\x1d.webhooks.handover.v1.AttemptR\battempts\x12\x1c\n" +
-	"\tnamespace\x18\f \x01(\tR\tnamespace\"\x9b\x02\n" +
+	"\tnamespace\x18\f \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06failed\x18\r \x01(\bR\x06failed\x12\x16\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x128\n" +
+	"\tcompleted\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tcompleted\x12K\n" +
+	"\x13redeliverable_until\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x12redeliverableUntil\x12\x14\n" +
+	"\x05order\x18\x11 \x01(\tR\x05order\x12\x1d\n" +
+	"\n" +
+	"order_name\x18\x12 \x01(\tR\torderName\"\x9b\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x120\n" +
 	"\x05start\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x125\n" +
@@ -630,16 +697,18 @@ var file_internal_handover_handoverpb_handover_proto_depIdxs = []int32{
 	6,  // 6: webhooks.handover.v1.Parcel.deadline:type_name -> google.protobuf.Timestamp
 	7,  // 7: webhooks.handover.v1.Parcel.wait:type_name -> google.protobuf.Duration
 	5,  // 8: webhooks.handover.v1.Parcel.attempts:type_name -> webhooks.handover.v1.Attempt
-	6,  // 9: webhooks.handover.v1.Attempt.start:type_name -> google.protobuf.Timestamp
-	7,  // 10: webhooks.handover.v1.Attempt.duration:type_name -> google.protobuf.Duration
-	7,  // 11: webhooks.handover.v1.Attempt.retry_after:type_name -> google.protobuf.Duration
-	1,  // 12: webhooks.handover.v1.HandOver.TakeOver:input_type -> webhooks.handover.v1.TakeOverRequest
-	2,  // 13: webhooks.handover.v1.HandOver.TakeOver:output_type -> webhooks.handover.v1.TakeOverResponse
-	13, // [13:14] is the sub-list for method output_type
-	12, // [12:13] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	6,  // 9: webhooks.handover.v1.Parcel.completed:type_name -> google.protobuf.Timestamp
+	6,  // 10: webhooks.handover.v1.Parcel.redeliverable_until:type_name -> google.protobuf.Timestamp
+	6,  // 11: webhooks.handover.v1.Attempt.start:type_name -> google.protobuf.Timestamp
+	7,  // 12: webhooks.handover.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	7,  // 13: webhooks.handover.v1.Attempt.retry_after:type_name -> google.protobuf.Duration
+	1,  // 14: webhooks.handover.v1.HandOver.TakeOver:input_type -> webhooks.handover.v1.TakeOverRequest
+	2,  // 15: webhooks.handover.v1.HandOver.TakeOver:output_type -> webhooks.handover.v1.TakeOverResponse
+	15, // [15:16] is the sub-list for method output_type
+	14, // [14:15] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_internal_handover_handoverpb_handover_proto_init() }

@@ -41,6 +41,7 @@ type batch struct {
 	lowKey    int64
 	outboxLen int64
 	sweepAt   int64
+	scrubAt   int64
 	match     bool // there are new unmatched events
 	ended     map[queue.Ended]int
 }
@@ -119,7 +120,7 @@ func (b *batch) finish() {
 		b.scratch = appendTotals(b.scratch[:0], &book.totals)
 		b.set(keyTotals, b.scratch)
 	}
-	b.totals, b.lowKey, b.sweepAt = book.totals, book.oldestKey, book.sweepAt
+	b.totals, b.lowKey, b.sweepAt, b.scrubAt = book.totals, book.oldestKey, book.sweepAt, book.scrubAt
 	b.outboxLen = int64(len(book.outbox.byOut))
 }
 

@@ -26,6 +26,7 @@ type book struct {
 	lanes    map[laneID]*laneBook
 	counters map[string]*counterBook
 	outbox   outboxBook
+	orders   map[orderID]orderInfo
 	// lowDead and lowKey are where the tables of dead letters and of keys' ages begin: what is before them was deleted,
 	// and an iterator need not pass over it.
 	lowDead, lowKey []byte
@@ -33,6 +34,10 @@ type book struct {
 	oldestKey int64
 	// sweepAt is when the next sweep is due; 0 when nothing can expire.
 	sweepAt int64
+	// scrubAt is when the bytes of what was deleted have to leave the files; 0 when nothing was. dropped says that
+	// something was since the queue was opened or scrubbed.
+	scrubAt int64
+	dropped bool
 
 	maxDead, maxKeys int64
 }
@@ -176,8 +181,7 @@ func (b *batch) release(seq uint64, s *stored) error {
 	if s.shared {
 		b.delete(seqKey(tableReferences, seq))
 	}
-	b.delete(seqKey(tableEvent, seq))
-	b.q.book.live -= int64(s.PayloadBytes) + eventCost
+	b.dropEvent(seq, s.PayloadBytes)
 	return nil
 }
 

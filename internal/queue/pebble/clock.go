@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// clock wakes lanes and sweeps at their time. It sleeps until the earliest of them.
+// clock wakes lanes, sweeps and scrubs at their time. It sleeps until the earliest of them.
 func (q *Queue) clock() {
 	defer close(q.clockDone)
 	for {
 		q.mu.Lock()
-		at := q.sweepAt
-		if len(q.later) > 0 && (at == 0 || q.later[0].at < at) {
-			at = q.later[0].at
+		at := sooner(q.sweepAt, q.scrubAt)
+		if len(q.later) > 0 {
+			at = sooner(at, q.later[0].at)
 		}
 		q.mu.Unlock()
 		var alarm <-chan time.Time
@@ -33,6 +33,14 @@ func (q *Queue) clock() {
 	}
 }
 
+// sooner is the first of two times, of which zero is none.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // kick has the clock look again, since something is due earlier.
 func (q *Queue) kick() {
 	select {
@@ -41,7 +49,7 @@ func (q *Queue) kick() {
 	}
 }
 
-// strike offers the lanes that became due and has a sweep done when it is time.
+// strike offers the lanes that became due, and has a sweep or a scrub done when it is time.
 func (q *Queue) strike(now int64) {
 	q.mu.Lock()
 	q.promote(now)
@@ -49,10 +57,17 @@ func (q *Queue) strike(now int64) {
 	if sweep {
 		q.sweepAt = 0
 	}
+	scrub := q.scrubAt != 0 && q.scrubAt <= now
+	if scrub {
+		q.scrubAt = 0
+	}
 	q.mu.Unlock()
+	// An error is that of a broken or closed queue, which all others see too.
 	if sweep {
-		// An error is that of a broken or closed queue, which all others see too.
 		_, _ = q.submit(context.Background(), &sweepOp{})
+	}
+	if scrub {
+		_, _ = q.submit(context.Background(), &scrubOp{})
 	}
 }
 

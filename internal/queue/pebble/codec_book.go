@@ -77,6 +77,42 @@ func parseKey(value []byte) (keyInfo, error) {
 	return k, r.err()
 }
 
+// orderInfo is how far an order was carried out.
+type orderInfo struct {
+	// began is when its first part was carried out, updated when the last one was.
+	began, updated int64
+	matched, moved int
+	done, full     bool // full: there was no room for more
+}
+
+const (
+	flagOrderDone = 1
+	flagOrderFull = 2
+)
+
+func appendOrder(dst []byte, o *orderInfo) []byte {
+	var flags byte
+	if o.done {
+		flags |= flagOrderDone
+	}
+	if o.full {
+		flags |= flagOrderFull
+	}
+	dst = append(dst, codecVersion, flags)
+	dst = appendInt(dst, o.began)
+	dst = appendInt(dst, o.updated)
+	dst = appendInt(dst, o.matched)
+	return appendInt(dst, o.moved)
+}
+
+func parseOrder(value []byte) (orderInfo, error) {
+	r := openValue(string(value))
+	flags := r.byte()
+	o := orderInfo{done: flags&flagOrderDone != 0, full: flags&flagOrderFull != 0, began: r.int64(), updated: r.int64()}
+	o.matched, o.moved = r.int(), r.int()
+	return o, r.err()
+}
+
 // totals are the figures of the whole queue.
 type totals struct {
 	nextSeq, nextOut         uint64

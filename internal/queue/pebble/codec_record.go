@@ -13,6 +13,7 @@ import (
 const (
 	flagShared  = 1
 	flagIndexed = 2
+	flagOrdered = 4
 )
 
 // stored is a delivery with the measures of its event, as it stands on disk.
@@ -38,6 +39,10 @@ func appendRecord(dst []byte, s *stored) []byte {
 	}
 	if s.indexed {
 		flags |= flagIndexed
+	}
+	ordered := s.Order != "" || s.OrderName != ""
+	if ordered {
+		flags |= flagOrdered
 	}
 	dst = append(dst, codecVersion, flags)
 	dst = appendText(dst, s.Ref.Namespace)
@@ -66,6 +71,10 @@ func appendRecord(dst []byte, s *stored) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s.Attempts)))
 	for i := range s.Attempts {
 		dst = appendAttempt(dst, &s.Attempts[i])
+	}
+	if ordered {
+		dst = appendText(dst, s.Order)
+		dst = appendText(dst, s.OrderName)
 	}
 	return dst
 }
@@ -109,6 +118,10 @@ func parseRecord(value []byte) (*stored, error) {
 	s.PayloadBytes = r.int()
 	s.PayloadSHA = r.sum()
 	s.Attempts = parseAttempts(r)
+	if flags&flagOrdered != 0 {
+		s.Order = r.text()
+		s.OrderName = r.text()
+	}
 	return s, r.err()
 }
 

@@ -5,6 +5,11 @@ package pebble
 
 import (
 	"bytes"
+	"encoding/hex"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +19,8 @@ import (
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/event"
 )
+
+var update = flag.Bool("update", false, "write the golden files")
 
 func sampleRecord() *stored {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
@@ -31,11 +38,55 @@ func sampleRecord() *stored {
 	}}
 }
 
+// orderedRecord has the fields of a redelivery too.
+func orderedRecord() *stored {
+	s := sampleRecord()
+	s.Trigger, s.Order, s.OrderName = delivery.TriggerRedelivery, "0d3a-uid", "again"
+	return s
+}
+
+// TestRecordsOfOlderQueuesAreRead holds the bytes that stand on disks: they are read, and written again, as they are.
+// -update writes them anew, which is right for a file that is new, and wrong for one that was there.
+func TestRecordsOfOlderQueuesAreRead(t *testing.T) {
+	for name, want := range map[string]*stored{"record": sampleRecord(), "record-ordered": orderedRecord()} {
+		path := filepath.Join("testdata", name+".hex")
+		if *update {
+			if err := os.WriteFile(path, []byte(hex.EncodeToString(appendRecord(nil, want))+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseRecord(value)
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(stored{})); err != nil || diff != "" {
+			t.Errorf("%s: error %v, difference (-want +got):\n%s", name, err, diff)
+		}
+		if again := appendRecord(nil, want); !bytes.Equal(again, value) {
+			t.Errorf("%s is written as %x, stood on disks as %x", name, again, value)
+		}
+	}
+}
+
 func TestCodecsKeepWhatTheyAreGiven(t *testing.T) {
 	record := sampleRecord()
 	got, err := parseRecord(appendRecord(nil, record))
 	if diff := cmp.Diff(record, got, cmp.AllowUnexported(stored{})); err != nil || diff != "" {
 		t.Errorf("record: error %v, difference (-want +got):\n%s", err, diff)
+	}
+	record = orderedRecord()
+	got, err = parseRecord(appendRecord(nil, record))
+	if diff := cmp.Diff(record, got, cmp.AllowUnexported(stored{})); err != nil || diff != "" {
+		t.Errorf("record of an order: error %v, difference (-want +got):\n%s", err, diff)
+	}
+	order := orderInfo{began: 1, updated: 2, matched: 3, moved: 4, done: true, full: true}
+	if got, err := parseOrder(appendOrder(nil, &order)); err != nil || got != order {
+		t.Errorf("order is %+v, want %+v, error %v", got, order, err)
 	}
 	e := &event.Event{ID: "evt", Namespace: "team", Type: "custom.x", Time: record.Accepted, CallID: "c", AgentID: "a",
 		Payload: []byte(`{"a":1}`), SHA256: [32]byte{9}, Accepted: record.Completed}
@@ -72,10 +123,12 @@ func fuzz[T any](f *testing.F, seed []byte, parse func([]byte) (T, error), forma
 }
 
 func FuzzRecord(f *testing.F) {
+	f.Add(appendRecord(nil, orderedRecord()))
 	fuzz(f, appendRecord(nil, sampleRecord()), parseRecord, func(s *stored) []byte { return appendRecord(nil, s) })
 }
 
 func FuzzOutgoing(f *testing.F) {
+	f.Add(appendOutgoing(nil, deliveryID{laneID{1}, 2}, orderedRecord()))
 	type outgoing struct {
 		id deliveryID
 		s  *stored
@@ -107,6 +160,11 @@ func FuzzKey(f *testing.F) {
 	fuzz(f, seed, parseKey, func(k keyInfo) []byte { return appendKey(nil, &k) })
 }
 
+func FuzzOrder(f *testing.F) {
+	seed := appendOrder(nil, &orderInfo{began: 1, updated: 2, matched: 3, moved: 4, done: true})
+	fuzz(f, seed, parseOrder, func(o orderInfo) []byte { return appendOrder(nil, &o) })
+}
+
 func FuzzTotals(f *testing.F) {
 	seed := appendTotals(nil, &totals{nextSeq: 1, nextOut: 1 << 63, live: -1})
 	fuzz(f, seed, parseTotals, func(v totals) []byte { return appendTotals(nil, &v) })
@@ -120,6 +178,7 @@ func FuzzKeysAndMarks(f *testing.F) {
 		_, _ = parseSeqKey(b)
 		_, _, _ = parseDeadKey(b)
 		_, _, _ = parseKeyAgeKey(b)
+		_, _ = parseOrderKey(b)
 		_, _ = parseReferences(b)
 		_ = parseMarks(b)
 	})

@@ -137,14 +137,17 @@ func (q *Queue) applyBatch(kv *pdb.Batch) (err error) {
 func (q *Queue) answerAll() {
 	defer close(q.answered)
 	for b := range q.syncing {
-		if b.applied {
+		early := q.opt.seams.answerEarly && b.applied
+		if b.applied && !early {
 			if err := b.kv.SyncWait(); err != nil {
 				b.err = fmt.Errorf("sync batch: %w", err)
 				q.breakDown(b.err)
 			}
 		}
 		if b.err == nil {
-			_ = b.kv.Close()
+			if !early { // it is in use until it is synced
+				_ = b.kv.Close()
+			}
 			q.publish(b)
 			q.tellEnds(b)
 		}

@@ -135,12 +135,10 @@ func (q *Queue) Deferred() <-chan struct{} {
 func (q *Queue) HandedOver(ctx context.Context, leases []queue.Lease) error {
 	o := &handedOverOp{leases: make([]*lease, 0, len(leases))}
 	for _, l := range leases {
-		own, ok := l.(*lease)
-		if !ok || own.q != q || !own.over.CompareAndSwap(false, true) {
+		if !o.add(q, l) {
 			o.restore()
 			return fmt.Errorf("hand over: %w", errSettled)
 		}
-		o.leases = append(o.leases, own)
 	}
 	sent, err := q.submit(ctx, o)
 	if !sent {
@@ -149,24 +147,54 @@ func (q *Queue) HandedOver(ctx context.Context, leases []queue.Lease) error {
 	if err != nil {
 		return fmt.Errorf("hand over %d deliveries: %w", len(leases), err)
 	}
+	q.returned(o.letters)
 	return nil
 }
 
 // handedOverOp removes deliveries that another queue answers for.
 type handedOverOp struct {
 	call
-	leases []*lease
+	leases  []*lease
+	letters []*deadLease
+}
+
+// add takes the lease, unless it is over already or of another queue.
+func (o *handedOverOp) add(q *Queue, l queue.Lease) bool {
+	switch own := l.(type) {
+	case *lease:
+		if own.q == q && own.over.CompareAndSwap(false, true) {
+			o.leases = append(o.leases, own)
+			return true
+		}
+	case *deadLease:
+		if own.q == q && own.over.CompareAndSwap(false, true) {
+			o.letters = append(o.letters, own)
+			return true
+		}
+	}
+	return false
 }
 
 func (o *handedOverOp) restore() {
 	for _, l := range o.leases {
 		l.over.Store(false)
 	}
+	for _, l := range o.letters {
+		l.over.Store(false)
+	}
 }
 
-func (o *handedOverOp) size() int { return 1024 * len(o.leases) }
+// alone: a dead letter is looked up again.
+func (o *handedOverOp) alone() bool { return len(o.letters) > 0 }
+
+func (o *handedOverOp) size() int { return 1024 * (len(o.leases) + len(o.letters)) }
 
 func (o *handedOverOp) prepare(b *batch) error {
+	for _, l := range o.letters {
+		if err := b.dropLetter(l); err != nil {
+			return err
+		}
+	}
 	for _, l := range o.leases {
 		b.delete(l.place.key())
 		b.freed = append(b.freed, held{l.place, l.mark})

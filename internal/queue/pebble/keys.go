@@ -27,6 +27,7 @@ const (
 	tableKeyAge     = 'j'
 	tableMeta       = 'm'
 	tableHeld       = 'h'
+	tableOrder      = 'r'
 )
 
 var (
@@ -138,6 +139,23 @@ func heldOf(lane laneID, eventID string, body [32]byte, accepted time.Time) held
 
 func (h heldID) key() []byte {
 	return append(append(append(make([]byte, 0, 33), tableHeld), h.lane[:]...), h.event[:]...)
+}
+
+// orderID names an order.
+type orderID [16]byte
+
+func orderOf(id string) orderID {
+	sum := sha256.Sum256([]byte(id))
+	return orderID(sum[:16])
+}
+
+func (o orderID) key() []byte { return append(append(make([]byte, 0, 17), tableOrder), o[:]...) }
+
+func parseOrderKey(key []byte) (orderID, bool) {
+	if len(key) != 17 {
+		return orderID{}, false
+	}
+	return orderID(key[1:]), true
 }
 
 func keyKey(hash [32]byte) []byte { return append([]byte{tableKey}, hash[:]...) }

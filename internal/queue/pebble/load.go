@@ -11,16 +11,21 @@ import (
 	pdb "github.com/cockroachdb/pebble/v2"
 )
 
-// load reads what is small: totals, lanes, counters, and the heads of the outbox.
+// load reads what is small: totals, lanes, counters, the heads of the outbox, and orders.
 func (q *Queue) load() error {
-	for _, step := range []func() error{q.loadMeta, q.loadLanes, q.loadCounters, q.loadOutbox} {
+	for _, step := range []func() error{q.loadMeta, q.loadLanes, q.loadCounters, q.loadOutbox, q.loadOrders} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	q.totals, q.version = q.book.totals, 1
 	q.outboxLen = int64(len(q.book.outbox.byOut))
-	if q.book.letters > 0 || q.book.keys > 0 {
+	if q.book.nextSeq > 1 {
+		// What was deleted before may be in files still.
+		q.book.scrubAt = millis(q.opt.Now().Add(sweepPause))
+		q.scrubAt = q.book.scrubAt
+	}
+	if q.book.letters > 0 || q.book.keys > 0 || len(q.book.orders) > 0 {
 		// The first sweep finds out when the next one is due.
 		q.book.sweepAt = millis(q.opt.Now().Add(sweepPause))
 		q.sweepAt = q.book.sweepAt
@@ -118,5 +123,17 @@ func (q *Queue) loadOutbox() error {
 		uid := q.book.counter(s.UID, s.Ref).UID
 		q.book.outbox.add(&outgoing{id: id, out: out, state: s.State, uid: uid})
 		return true, nil
+	})
+}
+
+func (q *Queue) loadOrders() error {
+	return q.each([]byte{tableOrder}, after([]byte{tableOrder}), func(it *pdb.Iterator) (bool, error) {
+		id, ok := parseOrderKey(it.Key())
+		if !ok {
+			return false, errCorrupt
+		}
+		info, err := parseOrder(it.Value())
+		q.book.orders[id] = info
+		return true, err
 	})
 }

@@ -96,7 +96,6 @@ func (o *matchOp) prepare(b *batch) error {
 		b.fanOut(o.seq, o.event, o.endpoints)
 		return nil
 	}
-	b.delete(seqKey(tableEvent, o.seq))
-	b.q.book.live -= int64(len(o.event.Payload)) + eventCost
+	b.dropEvent(o.seq, len(o.event.Payload))
 	return nil
 }

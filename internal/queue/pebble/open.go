@@ -71,9 +71,10 @@ func newQueue(opt Options) *Queue {
 		ops: make(chan op, maxBatchOps), syncing: make(chan *batch, maxSyncing), answered: make(chan struct{}),
 		failed:  make(chan struct{}),
 		closing: make(chan struct{}), kicked: make(chan struct{}, 1), clockDone: make(chan struct{}),
-		lanes: map[laneID]*lane{}, flying: map[place]struct{}{}, counters: map[string]countersAt{},
+		lanes: map[laneID]*lane{}, flying: map[place]struct{}{}, lent: map[string]struct{}{}, counters: map[string]countersAt{},
 		book: &book{
 			lanes: map[laneID]*laneBook{}, counters: map[string]*counterBook{}, outbox: newOutboxBook(opt.OutboxRecords),
+			orders:  map[orderID]orderInfo{},
 			lowDead: []byte{tableDead}, lowKey: []byte{tableKeyAge},
 			maxDead: opt.DeadLetterBytes, maxKeys: opt.IdempotencyKeys,
 		},
@@ -89,7 +90,7 @@ func newQueue(opt Options) *Queue {
 // pebbleOptions keeps the memory of an idle process small: a memtable begins at 256 KiB and grows with the load.
 func pebbleOptions(q *Queue) *pdb.Options {
 	o := &pdb.Options{
-		FS:                          vfs.OnDiskFull(q.opt.FS, q.space.giveUp),
+		FS:                          vfs.OnDiskFull(markersLast{q.opt.FS}, q.space.giveUp),
 		FormatMajorVersion:          pdb.FormatTableFormatV6,
 		CacheSize:                   8 << 20,
 		MemTableSize:                8 << 20,
@@ -100,6 +101,7 @@ func pebbleOptions(q *Queue) *pdb.Options {
 		MaxOpenFiles:                256,
 		MaxManifestFileSize:         4 << 20,
 		Logger:                      logger{q.log},
+		Cleaner:                     cleaner{},
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most idempotency keys are new
@@ -181,14 +183,7 @@ func (q *Queue) makeDirectory() error {
 
 // syncDirectory makes the names in a directory last. Pebble sees to its own directory only.
 func (q *Queue) syncDirectory(name string) error {
-	dir, err := q.opt.FS.OpenDir(name)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
+	return syncNames(q.opt.FS, name)
 }
 
 // wipeMarks is for a graceful close: what is in flight was not interrupted.

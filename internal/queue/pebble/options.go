@@ -56,6 +56,16 @@ type Options struct {
 	Ended func([]queue.Ended)
 	// Log takes what the database has to say; default discards it.
 	Log logr.Logger
+
+	seams seams
+}
+
+// seams are for tests of this package.
+type seams struct {
+	// answerEarly answers before the sync, so that a test can prove that it would see that.
+	answerEarly bool
+	// orderChunk is how many dead letters one batch moves.
+	orderChunk int
 }
 
 func (o Options) withDefaults() Options {
@@ -81,6 +91,7 @@ func (o Options) withDefaults() Options {
 	o.OutboxRecords = or(o.OutboxRecords, 100_000)
 	o.ReserveBytes = or(o.ReserveBytes, 64<<20)
 	o.BallastBytes = or(o.BallastBytes, 16<<20)
+	o.seams.orderChunk = or(o.seams.orderChunk, orderChunk)
 	if o.FreeBytes == nil {
 		fs, dir := o.FS, o.Dir
 		o.FreeBytes = func() (uint64, error) {

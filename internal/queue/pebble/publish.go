@@ -52,8 +52,8 @@ func (q *Queue) publish(b *batch) {
 		q.newMatch.tell()
 	}
 	q.totals, q.oldestKey, q.outboxLen = b.totals, b.lowKey, b.outboxLen
-	if b.sweepAt != q.sweepAt {
-		q.sweepAt = b.sweepAt
+	if b.sweepAt != q.sweepAt || b.scrubAt != q.scrubAt {
+		q.sweepAt, q.scrubAt = b.sweepAt, b.scrubAt
 		q.kick()
 	}
 }

@@ -38,6 +38,7 @@ type Queue struct {
 	kicked    chan struct{}
 	clockDone chan struct{}
 	matching  sync.Mutex
+	ordering  sync.Mutex // of calls of Redeliver
 	reclaimer reclaimer
 
 	use    sync.RWMutex
@@ -46,7 +47,9 @@ type Queue struct {
 	mu    sync.Mutex
 	lanes map[laneID]*lane
 	// flying is what must not be leased: it is in flight, or its end is being synced.
-	flying   map[place]struct{}
+	flying map[place]struct{}
+	// lent are the keys of the dead letters that are leased.
+	lent     map[string]struct{}
 	ring     *lane // lanes that are due, in turn
 	ringEnd  *lane
 	later    laneHeap
@@ -58,6 +61,7 @@ type Queue struct {
 	outboxLen int64
 	oldestKey int64
 	sweepAt   int64
+	scrubAt   int64
 	news      news // of records
 	newCounts news // of counters
 	newMatch  news // of unmatched events, or of endpoints
@@ -65,6 +69,8 @@ type Queue struct {
 
 	passing sync.Mutex
 	passed  place // where LeaseWaiting goes on; zero at the beginning
+	// passedDead is where LeaseDead goes on; nil at the beginning.
+	passedDead []byte
 }
 
 // ID implements queue.Queue.
@@ -99,6 +105,7 @@ func (q *Queue) Close() error {
 		return fmt.Errorf("close broken queue: %w", err)
 	}
 	err := q.wipeMarks()
+	q.scrubAtClose()
 	if dbErr := q.db.Close(); dbErr != nil {
 		err = errors.Join(err, fmt.Errorf("close database: %w", dbErr))
 	}

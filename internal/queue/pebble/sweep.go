@@ -6,6 +6,7 @@ package pebble
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	pdb "github.com/cockroachdb/pebble/v2"
@@ -36,8 +37,12 @@ func appendUvarint(dst []byte, n uint64) []byte { return binary.AppendUvarint(ds
 
 // bury makes a failed delivery a dead letter, which holds the event on.
 func (b *batch) bury(id deliveryID, s *stored) {
-	book := b.q.book
 	s.RedeliverableUntil = b.now.Add(b.q.opt.DeadLetterRetention)
+	b.keepLetter(id, s)
+}
+
+func (b *batch) keepLetter(id deliveryID, s *stored) {
+	book := b.q.book
 	expires := millis(s.RedeliverableUntil)
 	b.scratch = appendRecord(b.scratch[:0], s)
 	key := deadKey(expires, id)
@@ -49,10 +54,32 @@ func (b *batch) bury(id deliveryID, s *stored) {
 	b.sweepBy(expires)
 }
 
+// unbury takes a dead letter out of its table. Its event is held on until it is released.
+func (b *batch) unbury(key []byte, s *stored) {
+	book := b.q.book
+	b.delete(key)
+	book.letters--
+	book.dead -= int64(s.PayloadBytes) + deliveryCost
+	book.live -= deliveryCost
+}
+
+// letterAt reads a dead letter by its key; nil when it is not there any more.
+func (q *Queue) letterAt(key []byte) (s *stored, err error) {
+	err = q.get(key, func(value []byte) error {
+		s, err = parseRecord(value)
+		return err
+	})
+	if errors.Is(err, pdb.ErrNotFound) {
+		return nil, nil
+	}
+	return s, err
+}
+
 // sweepBy has a sweep done when something expires.
 func (b *batch) sweepBy(expires int64) {
-	if book := b.q.book; book.sweepAt == 0 {
-		book.sweepAt = max(expires, millis(b.now.Add(sweepPause)))
+	at := max(expires, millis(b.now.Add(sweepPause)))
+	if book := b.q.book; book.sweepAt == 0 || at < book.sweepAt {
+		book.sweepAt = at
 	}
 }
 
@@ -63,7 +90,7 @@ func (b *batch) sweepAgain(dropped int) {
 	}
 }
 
-// sweepOp drops the dead letters and the idempotency keys that expired or are too many.
+// sweepOp drops the dead letters, the idempotency keys and the orders that expired or are too many.
 type sweepOp struct{ call }
 
 func (o *sweepOp) alone() bool { return true }
@@ -71,6 +98,7 @@ func (o *sweepOp) alone() bool { return true }
 func (o *sweepOp) prepare(b *batch) error {
 	book := b.q.book
 	book.sweepAt = 0
+	b.sweepOrders()
 	if err := b.sweepDead(); err != nil {
 		return err
 	}
@@ -93,10 +121,7 @@ func (b *batch) sweepDead() error {
 		if err != nil {
 			return false, err
 		}
-		b.delete(it.Key())
-		book.letters--
-		book.dead -= int64(s.PayloadBytes) + deliveryCost
-		book.live -= deliveryCost
+		b.unbury(it.Key(), s)
 		book.lowDead = append(book.lowDead[:0:0], it.Key()...)
 		dropped++
 		return true, b.release(id.seq, s)

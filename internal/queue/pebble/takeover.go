@@ -40,10 +40,12 @@ type taking struct {
 	seq    uint64
 	fresh  int
 	stored bool
+	// lanes are those of its deliveries, one in each: an event that comes twice for one endpoint is stored twice.
+	lanes map[laneID]struct{}
 }
 
 func (o *takeOverOp) prepare(b *batch) error {
-	events, cost, err := o.fresh(b)
+	takings, cost, err := o.fresh(b)
 	if err != nil {
 		return err
 	}
@@ -51,8 +53,8 @@ func (o *takeOverOp) prepare(b *batch) error {
 		return queue.ErrFull
 	}
 	for i := range o.parcels {
-		if p := &o.parcels[i]; o.out[i] == 0 {
-			o.out[i] = b.takeOver(p, events[p.Event])
+		if o.out[i] == 0 {
+			o.out[i] = b.takeOver(&o.parcels[i], takings[i])
 		}
 	}
 	return nil
@@ -60,8 +62,9 @@ func (o *takeOverOp) prepare(b *batch) error {
 
 // fresh notes which parcels are here already and for which there is no room, and returns the events of the others with
 // what all of it costs. It changes nothing else, since the whole may still be refused.
-func (o *takeOverOp) fresh(b *batch) (events map[*event.Event]*taking, cost int64, err error) {
-	events = map[*event.Event]*taking{}
+func (o *takeOverOp) fresh(b *batch) (takings []*taking, cost int64, err error) {
+	takings = make([]*taking, len(o.parcels))
+	events := map[*event.Event][]*taking{}
 	seen, shares := map[heldID]struct{}{}, shares{}
 	for i := range o.parcels {
 		p := &o.parcels[i]
@@ -76,21 +79,32 @@ func (o *takeOverOp) fresh(b *batch) (events map[*event.Event]*taking, cost int6
 			o.out[i] = queue.TookOverPresent
 			continue
 		}
-		if !shares.add(b, id.lane, len(p.Event.Payload)) && !p.Last {
+		waits := p.Delivery.State != delivery.Failed
+		if waits && !shares.add(b, id.lane, len(p.Event.Payload)) && !p.Last {
 			o.out[i] = queue.TookOverShareFull
 			continue
 		}
 		seen[id] = struct{}{}
-		e := events[p.Event]
-		if e == nil {
-			e = &taking{}
-			events[p.Event] = e
+		takings[i] = takingFor(events, p.Event, id.lane)
+		if takings[i].fresh++; takings[i].fresh == 1 {
 			cost += int64(len(p.Event.Payload)) + eventCost
 		}
-		e.fresh++
 		cost += deliveryCost
 	}
-	return events, cost, nil
+	return takings, cost, nil
+}
+
+// takingFor finds the copy of the event that a delivery of the lane can have, or adds one.
+func takingFor(events map[*event.Event][]*taking, e *event.Event, lane laneID) *taking {
+	for _, t := range events[e] {
+		if _, taken := t.lanes[lane]; !taken {
+			t.lanes[lane] = struct{}{}
+			return t
+		}
+	}
+	t := &taking{lanes: map[laneID]struct{}{lane: {}}}
+	events[e] = append(events[e], t)
+	return t
 }
 
 // shares are what lanes would hold with what is to be stored in them.
@@ -120,11 +134,15 @@ func (b *batch) takeOver(p *queue.Parcel, t *taking) queue.TookOver {
 	}
 	d := p.Delivery
 	d.EventID, d.Hops = p.Event.ID, d.Hops+1
+	s := newStored(p.Event, d, t.fresh > 1)
+	id := deliveryID{laneOf(d.Ref), t.seq}
+	b.index(id.lane, s)
+	if d.State == delivery.Failed {
+		b.keepLetter(id, s)
+		return queue.TookOverAdded
+	}
 	l := b.q.book.lane(d.Ref)
 	b.countFor(l, d.UID)
-	s := newStored(p.Event, d, t.fresh > 1)
-	b.index(l.id, s)
-	id := deliveryID{l.id, t.seq}
 	if b.q.exceedsShare(l, len(p.Event.Payload)) {
 		s.Delivery = delivery.Fail(s.Delivery, delivery.ReasonQueueFull, b.now)
 		b.note(b.end(id, s, false))

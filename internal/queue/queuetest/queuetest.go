@@ -83,6 +83,16 @@ func Run(t *testing.T, engine Engine) {
 		"a delivery moves to another queue":              testTakeOver,
 		"what is here is not taken twice":                testTakeOverKnows,
 		"a full queue or share says so to a hand-over":   testTakeOverFull,
+		"dead letters move to another queue":             testTakeOverDead,
+		"dead letters are leased for a hand-over":        testLeaseDead,
+		"an event that comes twice is kept twice":        testTakeOverTwice,
+		"an order has dead letters delivered again":      testRedeliver,
+		"what failed again is for another order":         testRedeliverAgain,
+		"an order names what it is for":                  testRedeliverChooses,
+		"an order moves more than a batch":               testRedeliverMany,
+		"an order ends where there is no room":           testRedeliverFull,
+		"an order that breaks a rule moves nothing":      testRedeliverRefuses,
+		"orders are forgotten":                           testRedeliverForgets,
 		"a closed queue says so":                         testClosed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, engine) })
