@@ -47,6 +47,12 @@ type Orders interface {
 	Redeliver(ctx context.Context, queueID string, o *delivery.Order) (delivery.Redelivered, error)
 }
 
+// Queues knows which queues have gone for good; record.Losses does.
+type Queues interface {
+	// Returns says whether the queue's disk is still there.
+	Returns(ctx context.Context, queueID string) (bool, error)
+}
+
 // RedeliveryReconciler has orders carried out by the dispatchers. Commit point: the status patch at the end. The queues
 // know which orders they have carried out, so that a pass that is repeated, by this leader or the next one, gets the same
 // results and moves nothing twice. Unlike the other reconcilers it waits for answers, each within a bound, in workers of
@@ -55,6 +61,7 @@ type RedeliveryReconciler struct {
 	client.Client
 	Events events.EventRecorder
 	Orders Orders
+	Queues Queues
 	// Now is time.Now by default.
 	Now func() time.Time
 	// WriteContext marks status writes for the manager's write budget; it may be nil.
@@ -63,8 +70,8 @@ type RedeliveryReconciler struct {
 
 // SetupWithManager adds the reconciler to a manager whose cache has CacheOptions.
 func (r *RedeliveryReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	if r.Events == nil || r.Orders == nil {
-		return errors.New("redeliveries: Events and Orders are needed")
+	if r.Events == nil || r.Orders == nil || r.Queues == nil {
+		return errors.New("redeliveries: Events, Orders and Queues are needed")
 	}
 	if r.Now == nil {
 		r.Now = time.Now
@@ -152,7 +159,11 @@ func (r *RedeliveryReconciler) end(obj *v1alpha1.Redelivery, now metav1.Time, c 
 	}
 }
 
-// away counts the queues that are not connected and reported deliveries that the order names.
+// maxAway bounds the queues that are looked for.
+const maxAway = 100
+
+// away counts the queues that are not connected, may come back, and reported deliveries that the order names. What a queue
+// held that has gone was handed over, or is lost.
 func (r *RedeliveryReconciler) away(ctx context.Context, o *delivery.Order, connected []string) (int, error) {
 	all := &v1alpha1.DeliveryAttemptList{}
 	if err := r.List(ctx, all, client.InNamespace(o.Ref.Namespace)); err != nil {
@@ -163,11 +174,21 @@ func (r *RedeliveryReconciler) away(ctx context.Context, o *delivery.Order, conn
 		here[id] = true
 	}
 	for i := range all.Items {
-		if id := all.Items[i].Status.QueueID; !here[id] && concerns(o, &all.Items[i], r.Now()) {
+		if id := all.Items[i].Status.QueueID; !here[id] && len(missing) < maxAway && concerns(o, &all.Items[i], r.Now()) {
 			missing[id] = true
 		}
 	}
-	return len(missing), nil
+	n := 0
+	for id := range missing {
+		returns, err := r.Queues.Returns(ctx, id)
+		if err != nil {
+			return 0, err
+		}
+		if returns {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // expire deletes what has been complete for its time.

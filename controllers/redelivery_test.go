@@ -64,6 +64,9 @@ func (q *queues) Queues(string) []string {
 	return ids
 }
 
+// Returns knows one queue that comes back.
+func (q *queues) Returns(_ context.Context, id string) (bool, error) { return id == "away-queue", nil }
+
 func (q *queues) Redeliver(_ context.Context, id string, o *delivery.Order) (delivery.Redelivered, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -248,7 +251,7 @@ func TestAnOrderGivesUpAQueueThatIsAway(t *testing.T) {
 	s := newStand(t)
 	s.create("a", "https://receiver.test/")
 	s.queues.set("q", &letterbox{letters: 1})
-	s.failedRecord("a", "gone-queue")
+	s.failedRecord("a", "away-queue")
 	s.order("outage", v1alpha1.RedeliverySpec{})
 	o := s.untilComplete("outage", v1alpha1.ReasonRunning)
 	s.Eventually(func() int { return s.queues.left("q") }).Should(BeZero()) // nobody waits for it
@@ -256,6 +259,15 @@ func TestAnOrderGivesUpAQueueThatIsAway(t *testing.T) {
 	o = s.untilComplete("outage", v1alpha1.ReasonPartial)
 	s.Expect(*o.Status.Queues).To(Equal(v1alpha1.RedeliveryQueues{Asked: 2, Answered: 1}))
 	s.Expect(o.Status.Redelivered).To(BeEquivalentTo(1))
+}
+
+func TestAnOrderDoesNotWaitForAQueueThatHasGone(t *testing.T) {
+	s := newStand(t)
+	s.create("a", "https://receiver.test/")
+	s.queues.set("q", &letterbox{letters: 1})
+	s.failedRecord("a", "gone-queue")
+	s.order("outage", v1alpha1.RedeliverySpec{})
+	s.untilComplete("outage", v1alpha1.ReasonRedelivered)
 }
 
 // failedRecord is one whose payload is still to be had in a queue.
