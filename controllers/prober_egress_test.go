@@ -12,14 +12,14 @@ import (
 	ctrlevent "sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/garyclub/webhook-operator/internal/egress"
-	"github.com/garyclub/webhook-operator/internal/egress/egresstest"
 	"github.com/garyclub/webhook-operator/internal/endpoint"
+	"github.com/garyclub/webhook-operator/internal/fixture/egresstable"
 )
 
 // The manager's two ways out are held to the table that deliveries are held to.
 
 func TestEgressCasesOfTestEvents(t *testing.T) {
-	egresstest.Run(t, func(t *testing.T, o egress.Options, p *endpoint.Endpoint) *egress.Error {
+	egresstable.Run(t, func(t *testing.T, o egress.Options, p *endpoint.Endpoint) *egress.Error {
 		b, changed := proberOf(t, o)
 		subject := subjectOf(p)
 		b.Test(subject, order("change", 0))
@@ -37,7 +37,7 @@ func TestEgressCasesOfTestEvents(t *testing.T) {
 }
 
 func TestEgressCasesOfInspections(t *testing.T) {
-	egresstest.Run(t, func(t *testing.T, o egress.Options, p *endpoint.Endpoint) *egress.Error {
+	egresstable.Run(t, func(t *testing.T, o egress.Options, p *endpoint.Endpoint) *egress.Error {
 		b, changed := proberOf(t, o)
 		subject := subjectOf(p)
 		b.Inspect(subject)

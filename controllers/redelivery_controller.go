@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -105,7 +106,7 @@ func (r *RedeliveryReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 		}
 	}
 	if obj.Status.CompletionTime != nil && moved > 0 {
-		r.tell(obj, moved)
+		r.tell(ctx, obj, moved)
 	}
 	return ctrl.Result{RequeueAfter: after}, nil
 }
@@ -114,13 +115,13 @@ func (r *RedeliveryReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 func (r *RedeliveryReconciler) carryOut(ctx context.Context, obj *v1alpha1.Redelivery) (after time.Duration, moved int, err error) {
 	now := metav1.NewTime(r.Now())
 	err = r.Get(ctx, client.ObjectKey{Namespace: obj.Namespace, Name: obj.Spec.EndpointRef.Name}, &v1alpha1.WebhookEndpoint{})
-	if client.IgnoreNotFound(err) != nil {
-		return 0, 0, fmt.Errorf("read endpoint: %w", err)
-	}
-	if err != nil {
+	if apierrors.IsNotFound(err) {
 		r.end(obj, now, conditions.False(v1alpha1.ConditionComplete, v1alpha1.ReasonEndpointNotFound,
 			"there is no WebhookEndpoint of the name in spec.endpointRef in this namespace"))
 		return ttl(obj), 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read endpoint: %w", err)
 	}
 	if obj.Status.StartTime == nil {
 		obj.Status.StartTime = &now
@@ -209,9 +210,9 @@ func ttl(obj *v1alpha1.Redelivery) time.Duration {
 }
 
 // tell writes an Event on the endpoint: who looks there sees why deliveries come again.
-func (r *RedeliveryReconciler) tell(obj *v1alpha1.Redelivery, moved int) {
+func (r *RedeliveryReconciler) tell(ctx context.Context, obj *v1alpha1.Redelivery, moved int) {
 	about := &v1alpha1.WebhookEndpoint{}
-	if err := r.Get(context.Background(), client.ObjectKey{Namespace: obj.Namespace, Name: obj.Spec.EndpointRef.Name}, about); err != nil {
+	if err := r.Get(ctx, client.ObjectKey{Namespace: obj.Namespace, Name: obj.Spec.EndpointRef.Name}, about); err != nil {
 		return // it is being deleted
 	}
 	about = &v1alpha1.WebhookEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: about.Namespace, Name: about.Name, UID: about.UID}}

@@ -253,10 +253,10 @@ func TestAnOrderGivesUpAQueueThatIsAway(t *testing.T) {
 	s.queues.set("q", &letterbox{letters: 1})
 	s.failedRecord("a", "away-queue")
 	s.order("outage", v1alpha1.RedeliverySpec{})
-	o := s.untilComplete("outage", v1alpha1.ReasonRunning)
+	s.untilComplete("outage", v1alpha1.ReasonRunning)
 	s.Eventually(func() int { return s.queues.left("q") }).Should(BeZero()) // nobody waits for it
 	s.clock.forward(2 * redeliveryPatience)
-	o = s.untilComplete("outage", v1alpha1.ReasonPartial)
+	o := s.untilComplete("outage", v1alpha1.ReasonPartial)
 	s.Expect(*o.Status.Queues).To(Equal(v1alpha1.RedeliveryQueues{Asked: 2, Answered: 1}))
 	s.Expect(o.Status.Redelivered).To(BeEquivalentTo(1))
 }

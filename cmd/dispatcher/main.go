@@ -9,6 +9,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -36,6 +38,7 @@ func run() int {
 	if o.Gateway && !given(flag.CommandLine, "listen") {
 		o.Listen = dispatcher.GatewayListen
 	}
+	stdlog.SetOutput(io.Discard) // net/http tells by it what receivers send, in their words and as often as they like
 	handler := slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-verbosity)})
 	log := logr.FromSlogHandler(handler)
 	if err := o.Validate(); err != nil {
@@ -95,5 +98,8 @@ func bind(f *flag.FlagSet, o *dispatcher.Options, verbosity *int) {
 	f.StringVar(&o.TLSKeyFile, "tls-key-file", o.TLSKeyFile, "PEM file with the key of a gateway's certificate")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "file that leads a gateway to the API server; empty inside a cluster")
 	f.StringVar(&o.GatewayServiceAccount, "gateway-service-account", o.GatewayServiceAccount, "service account of gateways in this namespace: they hand over for all namespaces")
+	f.Float64Var(&o.NamespaceShare, "namespace-share", o.NamespaceShare, "part of a gateway's queue that the deliveries of one namespace may hold, a quarter of it those of one endpoint; beyond it the namespace's events are answered 503")
+	f.Float64Var(&o.NamespaceEventsPerSecond, "namespace-events-per-second", o.NamespaceEventsPerSecond, "events a second that one namespace may post at a gateway; beyond it they are answered 429; 0 for no limit")
+	f.IntVar(&o.NamespaceBurst, "namespace-burst", o.NamespaceBurst, "events that one namespace may post at a gateway at once, when it has a limit")
 	f.IntVar(verbosity, "v", 0, "log verbosity; 1 logs each attempt")
 }

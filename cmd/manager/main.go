@@ -7,6 +7,8 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"strings"
@@ -24,6 +26,7 @@ func run() int {
 	verbosity := 0
 	bind(flag.CommandLine, &o, &verbosity) // --kubeconfig comes with controller-runtime
 	flag.Parse()
+	stdlog.SetOutput(io.Discard) // net/http tells by it what receivers send, in their words and as often as they like
 	log := logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-verbosity)}))
 	ctrl.SetLogger(log)
 	if err := o.Validate(); err != nil {

@@ -13,6 +13,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"golang.org/x/net/http2"
 )
 
 // classify turns whatever the network said into one of the errors above. The text of err is dropped: it may quote the
@@ -69,11 +71,16 @@ func classifyAlert(text string) *Error {
 	return nil
 }
 
+// resetByPeer is the cause of a stream's error that the receiver has sent, and not we have found.
+const resetByPeer = "received from peer"
+
 func classifyNetwork(err error) *Error {
 	var (
 		dns     *net.DNSError
 		network *net.OpError
 		timeout net.Error
+		stream  http2.StreamError
+		goAway  http2.GoAwayError //nolint:staticcheck // what speakHTTP2 has attempts fail with
 	)
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -83,6 +90,8 @@ func classifyNetwork(err error) *Error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return ErrRefused
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return ErrReset
+	case errors.As(err, &goAway), errors.As(err, &stream) && stream.Cause != nil && stream.Cause.Error() == resetByPeer:
 		return ErrReset
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return ErrTimedOut

@@ -31,6 +31,10 @@ const (
 	// An HTTP/2 connection that went silent is found out by a ping; until then all attempts to the host would use it.
 	pingAfter   = 15 * time.Second
 	pingTimeout = 5 * time.Second
+	// One that takes nothing any more holds up all who write to it, beyond their deadlines too.
+	writeTimeout = 5 * time.Second
+	// streamBytes is how much of an HTTP/2 answer may be on its way, and in memory, before it is read.
+	streamBytes = 64 << 10
 )
 
 // Client posts to endpoints. It is safe for concurrent use.
@@ -78,6 +82,10 @@ func (c *Client) Post(ctx context.Context, p *endpoint.Endpoint, header http.Hea
 		return delivery.Reply{}, classify(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode < http.StatusOK {
+		// 101, which nobody asked for. Its body is the connection itself, which no deadline of ours ends any more.
+		return delivery.Reply{}, ErrAnswer
+	}
 	// Read to the end so that the connection can be used again; beyond the cap it is closed instead.
 	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, maxBodyBytes)); err != nil {
 		return delivery.Reply{}, classify(ctx, err)

@@ -54,7 +54,7 @@ func (c *Client) connect(ctx context.Context, config *tls.Config, address string
 		config = config.Clone()
 		config.ServerName = host
 	}
-	secure := tls.Client(conn, config)
+	secure := tls.Client(newMeter(conn), config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, classify(ctx, err)

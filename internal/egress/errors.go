@@ -26,6 +26,7 @@ var (
 	ErrProxy          = &Error{Outcome: delivery.OutcomeUnreachable, Message: "the egress proxy did not connect"}
 	ErrUnreachable    = &Error{Outcome: delivery.OutcomeUnreachable, Message: "the host could not be reached"}
 	ErrAnswer         = &Error{Outcome: delivery.OutcomeUnreachable, Message: "the answer is not valid HTTP"}
+	ErrFlood          = &Error{Outcome: delivery.OutcomeUnreachable, Message: "the receiver sent more than an answer can be"}
 	ErrTimedOut       = &Error{Outcome: delivery.OutcomeTimedOut, Message: "no complete answer within the timeout"}
 	ErrCanceled       = &Error{Outcome: delivery.OutcomeInterrupted, Message: "the attempt was interrupted"}
 )

@@ -64,11 +64,17 @@ func fitProxy(p *url.URL) bool {
 var (
 	// azureWireServer is a public address that each Azure machine's host answers, credentials included.
 	azureWireServer = netip.MustParsePrefix("168.63.129.16/32")
-	nat64           = netip.MustParsePrefix("64:ff9b::/96")
+	// The ranges whose addresses lead to the IPv4 address within them.
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	localNAT64 = netip.MustParsePrefix("64:ff9b:1::/48")
+	sixToFour  = netip.MustParsePrefix("2002::/16")
 )
 
 // guard judges addresses.
-type guard struct{ list *ssrf.Guardian }
+type guard struct {
+	list *ssrf.Guardian
+	v6   []netip.Prefix // that the operator allows
+}
 
 func newGuard(allow []netip.Prefix) guard {
 	var v4, v6 []netip.Prefix
@@ -79,21 +85,53 @@ func newGuard(allow []netip.Prefix) guard {
 			v6 = append(v6, p)
 		}
 	}
-	return guard{ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...),
-		ssrf.WithDeniedV4Prefixes(azureWireServer))}
+	list := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...),
+		ssrf.WithDeniedV4Prefixes(azureWireServer))
+	return guard{list: list, v6: v6}
 }
 
 // allows judges one address. An IPv4 address in IPv6 form is judged as what it is; every other form that embeds one
-// (NAT64, 6to4, Teredo) lies in a refused range. Where the operator allows NAT64, as clusters with IPv6 alone must, the
-// IPv4 address behind it is judged too.
+// (NAT64, 6to4, Teredo) lies in a refused range. Where the operator allows NAT64, as clusters with IPv6 alone must, or
+// 6to4, the IPv4 address behind it is judged too.
 func (g guard) allows(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	if !ip.IsValid() || ip.Zone() != "" || g.list.SafeAddr(ip) != nil {
 		return false
 	}
-	if nat64.Contains(ip) {
-		b := ip.As16()
-		return g.list.SafeAddr(netip.AddrFrom4([4]byte(b[12:]))) == nil
+	b := ip.As16()
+	switch {
+	case nat64.Contains(ip):
+		return g.allows4(b[12:])
+	case localNAT64.Contains(ip):
+		return g.allowsBehindLocal(ip)
+	case sixToFour.Contains(ip):
+		return g.allows4(b[2:6])
 	}
 	return true
+}
+
+func (g guard) allows4(b []byte) bool { return g.list.SafeAddr(netip.AddrFrom4([4]byte(b))) == nil }
+
+// allowsBehindLocal judges what is behind a translator of the operator's own. Where in the address that stands depends on
+// the length of the translator's prefix (RFC 6052, section 2.2), so the range that the operator allows must be that
+// prefix, or a part of it; behind one of another length nothing can be judged.
+func (g guard) allowsBehindLocal(ip netip.Addr) bool {
+	length := 0
+	for _, p := range g.v6 {
+		if p.Contains(ip) {
+			length = max(length, p.Bits())
+		}
+	}
+	b := ip.As16()
+	switch {
+	case length >= 96:
+		return g.allows4(b[12:])
+	case length == 64:
+		return g.allows4(b[9:13])
+	case length == 56:
+		return g.allows4([]byte{b[7], b[9], b[10], b[11]})
+	case length == 48:
+		return g.allows4([]byte{b[6], b[7], b[9], b[10]})
+	}
+	return false
 }

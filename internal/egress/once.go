@@ -40,6 +40,7 @@ func (o *once) again() (io.ReadCloser, error) {
 func (o *once) trace() *httptrace.ClientTrace {
 	var got int
 	return &httptrace.ClientTrace{
+		GotConn: metered,
 		WroteHeaderField: func(name string, _ []string) {
 			if strings.HasPrefix(name, ":") { // HTTP/2 alone has such, and they come first
 				o.streamed.Store(true)

@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 
+	"golang.org/x/net/http2"
+
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 )
 
@@ -43,9 +45,10 @@ func (c *Client) transport(p *endpoint.Endpoint) (*http.Transport, error) {
 			}
 			return conn, nil
 		},
-		DialContext:            func(context.Context, string, string) (net.Conn, error) { return nil, ErrURL }, // never unencrypted
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return nil, ErrURL }, // never unencrypted
+		ForceAttemptHTTP2: true,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: writeTimeout,
+			MaxReceiveBufferPerStream: streamBytes},
 		DisableCompression:     true,
 		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    c.options.IdlePerHost,
@@ -53,8 +56,19 @@ func (c *Client) transport(p *endpoint.Endpoint) (*http.Transport, error) {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		Proxy:                  nil, // the environment has no say
 	}
+	if err := speakHTTP2(t); err != nil {
+		return nil, err
+	}
 	c.transports[key] = t
 	return t, nil
+}
+
+// speakHTTP2 has the transport speak HTTP/2 by golang.org/x/net and not by the copy of it within net/http: in that of
+// Go 1.26 a receiver that overflows a stream's window has the client wait for itself, with a lock that the attempts at
+// every other receiver need, past all deadlines. What it is set to stands in the transport's HTTP2 all the same.
+func speakHTTP2(t *http.Transport) error {
+	_, err := http2.ConfigureTransports(t) //nolint:staticcheck // see above; deprecated for those whose net/http is newer
+	return err
 }
 
 func tlsConfig(t endpoint.TLS) (*tls.Config, error) {

@@ -7,6 +7,7 @@ package endpoint
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/garyclub/webhook-operator/internal/event"
@@ -90,13 +91,6 @@ func (p *Endpoint) Matches(e *event.Event) bool {
 
 // Succeeds says whether an answer with this status code is a success.
 func (p *Endpoint) Succeeds(code int) bool {
-	for _, c := range p.SuccessCodes {
-		if c == "2xx" && code >= 200 && code <= 299 {
-			return true
-		}
-		if len(c) == 3 && int(c[0]-'0')*100+int(c[1]-'0')*10+int(c[2]-'0') == code {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.SuccessCodes, strconv.Itoa(code)) ||
+		code >= 200 && code <= 299 && slices.Contains(p.SuccessCodes, "2xx")
 }

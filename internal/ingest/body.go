@@ -30,10 +30,15 @@ type form struct {
 }
 
 func formOf(h http.Header) (form, *problem) {
-	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return form{}, newProblem(kindEncoding, "send the body as it is, without Content-Encoding")
+	for _, encoding := range h.Values("Content-Encoding") {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
+			return form{}, newProblem(kindEncoding, "send the body as it is, without Content-Encoding")
+		}
 	}
 	value := h.Get("Content-Type")
+	if len(h.Values("Content-Type")) > 1 {
+		value = "" // somebody on the way may have taken the other one
+	}
 	name, parameters, err := value, map[string]string(nil), error(nil)
 	if value != jsonType && value != ndjsonType {
 		name, parameters, err = mime.ParseMediaType(value)
@@ -52,37 +57,68 @@ func formOf(h http.Header) (form, *problem) {
 	return form{}, newProblem(kindContentType, "send one event as application/json, or many as application/x-ndjson, in UTF-8")
 }
 
-// cost is what a body may take of memory: its length when the request says so, else the most that is read.
-func (f form) cost(length int64) int64 {
-	if length >= 0 && length < f.limit {
-		return length
-	}
-	return f.limit
+// firstRead is what a body takes of the memory before anything of it has come.
+const firstRead = 4 << 10
+
+// body is read into memory of its own, which the events keep, and takes from the budget as it comes: what is announced
+// alone costs nothing.
+type body struct {
+	budget *budget
+	bytes  []byte
+	taken  int64
 }
 
-// read returns the body in memory of its own, which the events keep.
-func (f form) read(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
+// release gives back what it has taken.
+func (b *body) release() { b.budget.give(b.taken) }
+
+func (b *body) read(f form, w http.ResponseWriter, r *http.Request) *problem {
+	most := f.limit + 1 // the byte that is too much, or the end
 	if r.ContentLength > f.limit {
-		return nil, newProblem(kindTooLarge, tooLarge(f.limit))
+		return newProblem(kindTooLarge, tooLarge(f.limit))
+	} else if r.ContentLength >= 0 {
+		most = r.ContentLength + 1
 	}
-	var b bytes.Buffer
-	if r.ContentLength > 0 {
-		// ReadFrom asks for room beyond the end before it sees the end.
-		b.Grow(int(r.ContentLength) + bytes.MinRead)
+	in := http.MaxBytesReader(w, r.Body, f.limit)
+	for size := min(firstRead, most); ; size = min(2*size, most) {
+		if !b.grow(size) {
+			return newProblem(kindBusy, "too many bytes are under way")
+		}
+		for len(b.bytes) < cap(b.bytes) {
+			n, err := in.Read(b.bytes[len(b.bytes):cap(b.bytes)])
+			b.bytes = b.bytes[:len(b.bytes)+n]
+			if err != nil {
+				return f.ended(err)
+			}
+		}
 	}
-	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, f.limit))
+}
+
+// grow makes room for size bytes, when the budget has that much.
+func (b *body) grow(size int64) bool {
+	if !b.budget.take(size - b.taken) {
+		return false
+	}
+	b.taken = size
+	grown := make([]byte, len(b.bytes), size)
+	copy(grown, b.bytes)
+	b.bytes = grown
+	return true
+}
+
+// ended says what the end of a body means; nil is a good one.
+func (f form) ended(err error) *problem {
 	var large *http.MaxBytesError
 	switch {
-	case err == nil:
-		return b.Bytes(), nil
+	case errors.Is(err, io.EOF):
+		return nil
 	case errors.As(err, &large):
-		return nil, newProblem(kindTooLarge, tooLarge(f.limit))
+		return newProblem(kindTooLarge, tooLarge(f.limit))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, newProblem(kindSlow, fmt.Sprintf("the body must come within %s", readTimeout))
+		return newProblem(kindSlow, fmt.Sprintf("the body must come within %s", readTimeout))
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, newProblem(kindBroken, "the body ended before its announced length")
+		return newProblem(kindBroken, "the body ended before its announced length")
 	}
-	return nil, newProblem(kindBroken, "the body could not be read")
+	return newProblem(kindBroken, "the body could not be read")
 }
 
 func tooLarge(limit int64) string { return fmt.Sprintf("must be at most %d bytes", limit) }

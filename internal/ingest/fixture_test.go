@@ -28,6 +28,7 @@ type fakeQueue struct {
 	known map[[32]byte]Accepted
 	body  map[[32]byte][32]byte
 	err   error
+	count int // of appends that succeeded
 	// entered gets a value at each append, which then waits for proceed; both may be nil.
 	entered, proceed chan struct{}
 }
@@ -59,6 +60,7 @@ func (q *fakeQueue) Append(_ context.Context, items []Item) ([]Accepted, error) 
 			out[i].Repeated = true
 		}
 	}
+	q.count++
 	for i, item := range items {
 		if out[i].Repeated {
 			continue
@@ -69,6 +71,12 @@ func (q *fakeQueue) Append(_ context.Context, items []Item) ([]Accepted, error) 
 		}
 	}
 	return out, nil
+}
+
+func (q *fakeQueue) calls() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.count
 }
 
 func (q *fakeQueue) appended() []Item {

@@ -22,10 +22,19 @@
 //	413  an event, a batch or its number of lines is too large
 //	415  another content type or an encoding
 //	422  well-formed JSON that breaks a rule of a field, or an Idempotency-Key that stands for another body
-//	503  the queue is full, too much is under way, callers cannot be judged, or the dispatcher is ending: with Retry-After
+//	429  the caller's namespace posts too many events, or has too many requests under way: with Retry-After
+//	503  the queue or the namespace's share of it is full, too much is under way, callers cannot be judged, or the
+//	     dispatcher is ending: with Retry-After
 //
 // Errors are problem documents of RFC 9457. They name the field, the rule and the line of a batch, never a value: no byte
 // of a payload reaches an answer, a log line or a metric.
+//
+// A name that stands twice in an object, invalid UTF-8 and lone surrogates are refused anywhere in a payload, since two
+// receivers could read two things out of it. Numbers of any size pass: they are not read. What net/http cannot take for a
+// request it answers itself, in plain text: 400, 417, 431, 501 or 505.
+//
+// A producer that is slow, or says nothing, costs others nothing: a slot is taken when a request has come whole, memory as
+// its body comes, and a connection that keeps us waiting is closed when there are too many.
 //
 // In a batch the key covers each line under its own number. A repeat with a changed line is refused as a whole; lines
 // added at its end are new events.
@@ -123,11 +132,12 @@ type Options struct {
 	Queue     Queue
 	Endpoints Endpoints
 
-	// MaxConcurrent bounds the requests under way, 256 by default; more are answered 503.
+	// MaxConcurrent bounds the requests under way that have come whole, 256 by default; more are answered 503.
 	MaxConcurrent int
-	// MaxConnections bounds the connections, 1,024 by default; more wait in the listener's backlog.
+	// MaxConnections bounds the connections, 1,024 by default; for more, those are closed that we wait for the longest.
 	MaxConnections int
-	// MaxBufferedBytes bounds the bodies in memory, 32 MiB by default; more are answered 503.
+	// MaxBufferedBytes bounds the bodies in memory, 32 MiB by default; more are answered 503. A body counts as far as it
+	// has come, and 4 KiB at the least.
 	MaxBufferedBytes int64
 
 	Registerer prometheus.Registerer

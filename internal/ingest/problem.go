@@ -32,6 +32,9 @@ const (
 	kindMalformed       kind = "malformed"
 	kindField           kind = "invalid-field"
 	kindFull            kind = "queue-full"
+	kindShare           kind = "namespace-share"
+	kindRate            kind = "namespace-rate"
+	kindCrowd           kind = "namespace-requests"
 	kindBusy            kind = "busy"
 	kindClosing         kind = "closing"
 	kindUnavailable     kind = "unavailable"
@@ -63,6 +66,9 @@ var answers = map[kind]answer{
 	kindMalformed:       {http.StatusBadRequest, "The body is not an event", "", ""},
 	kindField:           {http.StatusUnprocessableEntity, "A field of the event is wrong", "", ""},
 	kindFull:            {http.StatusServiceUnavailable, "The queue is full", "Retry-After", "5"},
+	kindShare:           {http.StatusServiceUnavailable, "The namespace's share of the queue is full", "Retry-After", "5"},
+	kindRate:            {http.StatusTooManyRequests, "The namespace posts too many events", "Retry-After", "1"},
+	kindCrowd:           {http.StatusTooManyRequests, "The namespace has too many requests under way", "Retry-After", "1"},
 	kindBusy:            {http.StatusServiceUnavailable, "Too much is under way", "Retry-After", "1"},
 	kindClosing:         {http.StatusServiceUnavailable, "The dispatcher is ending", "Retry-After", "1"},
 	kindUnavailable:     {http.StatusServiceUnavailable, "The events could not be stored", "Retry-After", "5"},
@@ -80,6 +86,9 @@ func newProblem(k kind, detail string) *problem { return &problem{kind: k, detai
 
 // callerProblem says what a caller that may not post has to do. It quotes a namespace, and nothing of what was sent.
 func callerProblem(namespace string, err error) *problem {
+	if spent := quotaProblem(err); spent != nil {
+		return spent
+	}
 	switch {
 	case errors.Is(err, ErrForbidden) && isNamespace(namespace):
 		return newProblem(kindForbidden, "the caller needs the right to create webhookevents.webhooks.gary.club in the namespace "+

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 )
 
@@ -73,11 +72,21 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("listen for events: %w", err)
 	}
 	log := logr.FromContextOrDiscard(ctx).WithName("ingest")
-	base := logr.NewContext(context.WithoutCancel(ctx), log)
-	s.listener = netutil.LimitListener(listener, s.opt.MaxConnections)
-	s.server = &http.Server{
+	s.listener = newConnections(listener, s.opt.MaxConnections)
+	s.server = s.httpServer(logr.NewContext(context.WithoutCancel(ctx), log), log)
+	s.served = make(chan struct{})
+	go s.serve(log, s.server, s.listener)
+	log.Info("taking events", "address", listener.Addr().String())
+	return nil
+}
+
+// httpServer is what bounds a connection before a request is there to be handled.
+func (s *Server) httpServer(base context.Context, log logr.Logger) *http.Server {
+	server := &http.Server{
 		Handler:           s,
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       withConnection,
+		ConnState:         answered,
 		ErrorLog:          stdlog.New(serverLog{log}, "", 0),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -87,11 +96,8 @@ func (s *Server) Start(ctx context.Context) error {
 		TLSConfig:         s.opt.TLS,
 		Protocols:         new(http.Protocols),
 	}
-	s.server.Protocols.SetHTTP1(true)
-	s.served = make(chan struct{})
-	go s.serve(log, s.server, s.listener)
-	log.Info("taking events", "address", listener.Addr().String())
-	return nil
+	server.Protocols.SetHTTP1(true)
+	return server
 }
 
 func (s *Server) idleTimeout() time.Duration {

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 func started(t *testing.T, change ...func(*Options)) *fixture {
@@ -133,22 +135,60 @@ func TestConnectionIsKeptOverARefusal(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreBounded(t *testing.T) {
-	f := started(t, func(o *Options) { o.MaxConnections = 1 })
-	first, second := dial(t, f), dial(t, f)
-	if got, _ := send(t, first, bufio.NewReader(first), custom); got != 202 {
+func TestConnectionsThatKeepUsWaitingGoForNewOnes(t *testing.T) {
+	f := started(t, func(o *Options) { o.MaxConnections = 2 })
+	idle, slow := dial(t, f), dial(t, f)
+	if got, _ := send(t, idle, bufio.NewReader(idle), custom); got != 202 {
 		t.Fatalf("first connection: %d", got)
 	}
-	answered := make(chan int)
-	go func() {
-		got, _ := send(t, second, bufio.NewReader(second), custom)
-		answered <- got
-	}()
-	if err := first.Close(); err != nil {
+	if _, err := io.WriteString(slow, "POST "+Path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-answered; got != 202 {
-		t.Errorf("second connection after the first: %d", got)
+	all, _ := f.server.listener.(*connections)
+	for n := 0; n < 2; runtime.Gosched() { // until both wait
+		all.mu.Lock()
+		n = all.waiting.Len()
+		all.mu.Unlock()
+	}
+	for range 3 {
+		c := dial(t, f)
+		if got, kept := send(t, c, bufio.NewReader(c), custom); got != 202 || !kept {
+			t.Fatalf("a new connection: %d, kept %v", got, kept)
+		}
+	}
+	for name, c := range map[string]net.Conn{"idle": idle, "slow": slow} {
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Errorf("the connection that is %s was not closed", name)
+		}
+	}
+}
+
+func TestConnectionsThatAreHandledAreNotClosedForNewOnes(t *testing.T) {
+	f := started(t, func(o *Options) { o.MaxConnections = 1 })
+	f.queue.entered, f.queue.proceed = make(chan struct{}), make(chan struct{})
+	status := make(chan int, 2)
+	post := func() {
+		c := dial(t, f)
+		go func() {
+			code, _ := send(t, c, bufio.NewReader(c), custom)
+			status <- code
+		}()
+	}
+	post()
+	<-f.queue.entered // and not before: a connection that was just opened keeps us waiting too
+	post()
+	select {
+	case <-f.queue.entered:
+		t.Error("two are handled where there is room for one connection")
+	case <-time.After(100 * time.Millisecond):
+	}
+	f.queue.proceed <- struct{}{}
+	<-f.queue.entered // the first is answered, and idle
+	f.queue.proceed <- struct{}{}
+	for range 2 {
+		if got := <-status; got != 202 {
+			t.Errorf("answered %d", got)
+		}
 	}
 }
 
