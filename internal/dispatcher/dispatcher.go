@@ -71,8 +71,9 @@ type Dispatcher struct {
 
 	background sync.WaitGroup
 	cancel     context.CancelFunc // of the background
-	// stopSource ends the hand-over of what comes to wait, which must not outlast the last report.
-	stopSource func()
+	// stopSource ends the hand-over of what comes to wait, which must not outlast the last report. stopOrders ends the
+	// carrying out of orders: what they have moved must be handed over too.
+	stopSource, stopOrders func()
 }
 
 // Run starts a dispatcher and stops it when ctx ends. It waits out the drain timeout for what can still be delivered. A
@@ -119,12 +120,14 @@ func assemble(ctx context.Context, o Options, c clock) (*Dispatcher, error) {
 	d := &Dispatcher{options: o, clock: c, registry: prometheus.NewRegistry(), gatewayFile: filepath.Join(o.QueueDir, "gateway")}
 	//nolint:contextcheck // the queue lives until Close, not as long as a context
 	q, err := pebble.Open(pebble.Options{Dir: filepath.Join(o.QueueDir, "pebble"), MaxBytes: o.QueueMaxBytes,
-		ReserveBytes: o.reserve(), Now: c.now, Alarm: c.alarm, Receives: o.Gateway, Ended: newEnds(d.registry, log).note, Log: log})
+		EndpointShare: o.endpointShare(), ReserveBytes: o.reserve(), Now: c.now, Alarm: c.alarm, Receives: o.Gateway,
+		Ended: newEnds(d.registry, log).note, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
 	d.queue = q
 	if err := d.connect(ctx); err != nil {
+		//nolint:contextcheck // Close has a bound of its own
 		return nil, errors.Join(err, q.Close())
 	}
 	return d, nil
@@ -157,7 +160,7 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 		return err
 	}
 	d.poster = egress.New(out)
-	d.deliver = deliver.New(deliver.Options{Queue: deliverQueue{d.queue}, Endpoints: d.endpoints, Poster: d.poster,
+	d.deliver = deliver.New(deliver.Options{Queue: d.leases(), Endpoints: d.endpoints, Poster: d.poster,
 		Metrics: deliver.NewMetrics(d.registry), MaxInFlight: o.MaxInFlight, Now: d.clock.now})
 	if err := d.makeSource(log); err != nil {
 		return err
@@ -181,6 +184,7 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 			return err
 		}
 		in.Authenticate, in.TLS = d.gateway.authenticate, d.gateway.tls()
+		in.Queue = quotaQueue{in.Queue, d.gateway.quotas}
 	}
 	if err := in.Validate(); err != nil {
 		return err
@@ -217,7 +221,8 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	d.background.Go(func() { d.endpoints.sweep(background) })
 	d.background.Go(func() { _ = d.client.Start(background) })
 	d.background.Go(func() { _ = d.outbox.Start(background) })
-	d.startSource(background)
+	d.stopOrders = startStoppable(background, func(ctx context.Context) { d.client.Redeliveries(ctx, d.carryOut) })
+	d.stopSource = startStoppable(background, d.source.Start)
 	d.deliver.Start(background)
 	if d.gateway != nil {
 		if err := d.gateway.start(background, d.background.Go); err != nil {
@@ -233,11 +238,12 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	return nil
 }
 
-func (d *Dispatcher) startSource(ctx context.Context) {
+// startStoppable runs what ends with its context; stop ends it and returns when it has ended.
+func startStoppable(ctx context.Context, run func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { d.source.Start(ctx) })
-	d.stopSource = func() {
+	running.Go(func() { run(ctx) })
+	return func() {
 		cancel()
 		running.Wait()
 	}
@@ -267,6 +273,7 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(ctx, d.bounded(d.options.DrainTimeout))
 	defer cancel()
 	d.gateway.refuse()
+	d.stopOrders()
 	errs := []error{d.ingest.Stop(drain)}
 	d.empty(drain)
 	d.gateway.stop(drain) // until then a gateway that is alone can tell that its own source has found nobody else

@@ -96,7 +96,8 @@ func (d *Dispatcher) Drain(ctx context.Context) {
 		"waiting", d.queue.Stats().Waiting)
 }
 
-// empty hands over all that is left, while what is due goes out, and then what attempts and refusals have left.
+// empty hands over all that is left, while what is due goes out, then what attempts and refusals have left, and the dead
+// letters at the end.
 func (d *Dispatcher) empty(ctx context.Context) {
 	d.stopSource()
 	early, cancel := d.lessReserve(ctx)
@@ -112,6 +113,24 @@ func (d *Dispatcher) empty(ctx context.Context) {
 	if err != nil && !errors.Is(err, handover.ErrNoGateway) && d.queue.Err() == nil {
 		logr.FromContextOrDiscard(ctx).Info("not everything could be handed over", "cause", err.Error())
 	}
+	d.handOverDeadLetters(ctx)
+}
+
+// handOverDeadLetters uses what is left of the time, so that what has failed can be redelivered when this pod is gone.
+func (d *Dispatcher) handOverDeadLetters(ctx context.Context) {
+	there := d.queue.Stats().DeadLetters
+	if there == 0 || d.queue.Err() != nil {
+		return
+	}
+	moved, err := d.source.DeadLetters(ctx)
+	if errors.Is(err, handover.ErrNoGateway) {
+		return
+	}
+	values := []any{"handedOver", moved, "of", there}
+	if err != nil {
+		values = append(values, "cause", err.Error())
+	}
+	logr.FromContextOrDiscard(ctx).Info("dead letters were handed over", values...)
 }
 
 // lessReserve ends in time for a last hand-over.
@@ -178,11 +197,20 @@ type sourceQueue struct{ queue.Queue }
 
 func (q sourceQueue) LeaseWaiting(ctx context.Context, n int, due bool, want func(endpoint.Ref) bool) ([]handover.Lease, error) {
 	leases, err := q.Queue.LeaseWaiting(ctx, n, queue.Passage{Due: due, Want: want})
+	return leasesOf(leases), err
+}
+
+func (q sourceQueue) LeaseDead(ctx context.Context, n int, want func(endpoint.Ref) bool) ([]handover.Lease, error) {
+	leases, err := q.Queue.LeaseDead(ctx, n, want)
+	return leasesOf(leases), err
+}
+
+func leasesOf(leases []queue.Lease) []handover.Lease {
 	all := make([]handover.Lease, len(leases))
 	for i, l := range leases {
 		all[i] = l
 	}
-	return all, err
+	return all
 }
 
 func (q sourceQueue) HandedOver(ctx context.Context, leases []handover.Lease) error {

@@ -123,6 +123,51 @@ func TestStopHandsOverWhatIsHeldToo(t *testing.T) {
 	}
 }
 
+func TestStopHandsOverDeadLetters(t *testing.T) {
+	s := newStand(t)
+	r := s.receive(receiver.Options{Script: []receiver.Step{{Status: http.StatusGone}}})
+	p := endpointOf("a", r.URL("/"))
+	s.serve(p)
+	gateway := s.sinkFor(p)
+	d := s.start()
+	s.connected()
+	s.post()
+	s.until("the failure", func() bool { return d.queue.Stats().DeadLetters == 1 })
+	s.post() // it waits, since the endpoint is gone
+	d.setGateway(gateway.address, s.logs.logger())
+	s.stop(d)
+	if got := gateway.queue.Stats(); got.DeadLetters != 1 || got.Waiting != 1 || r.Count() != 1 {
+		t.Errorf("the gateway has %d dead letters and %d waiting, the receiver got %d requests", got.DeadLetters, got.Waiting, r.Count())
+	}
+	records, err := gateway.queue.Outbox(t.Context(), 0, 10)
+	if err != nil || len(records) != 1 || records[0].Record.State.Done() {
+		t.Errorf("the gateway tells of %d deliveries, error %v; want only the one that waits", len(records), err)
+	}
+	order := queue.Order{ID: "1", Ref: p.Ref, Limit: 10}
+	moved, err := gateway.queue.Redeliver(t.Context(), order, p)
+	if err != nil || moved.Moved != 1 {
+		t.Errorf("%d are redelivered by the gateway, error %v", moved.Moved, err)
+	}
+	if got := s.logs.with(`"handedOver"=1 "of"=1`); len(got) != 1 {
+		t.Errorf("the end says %v", s.logs.with("dead letters"))
+	}
+}
+
+func TestStopWithoutAGatewayKeepsDeadLetters(t *testing.T) {
+	s := newStand(t)
+	r := s.receive(receiver.Options{Script: []receiver.Step{{Status: http.StatusGone}}})
+	s.serve(endpointOf("a", r.URL("/")))
+	d := s.start()
+	s.connected()
+	s.post()
+	s.until("the failure", func() bool { return d.queue.Stats().DeadLetters == 1 })
+	begin := time.Now()
+	s.stop(d)
+	if took := time.Since(begin); took > flushTimeout || len(s.logs.with("dead letters were")) != 0 {
+		t.Errorf("stop took %s and says %v", took, s.logs.with("dead letters were"))
+	}
+}
+
 func TestStopHandsOverWhatTheLastAttemptsLeave(t *testing.T) {
 	s := newStand(t)
 	s.options.DrainTimeout = 4 * time.Second

@@ -30,12 +30,13 @@ import (
 // askTimeout bounds a request to the API server.
 const askTimeout = 10 * time.Second
 
-// gateway is what a gateway has beside the parts of every dispatcher: callers that are judged, and a sink of what others
-// hand over. A sidecar has none: nil.
+// gateway is what a gateway has beside the parts of every dispatcher: callers that are judged, quotas of their
+// namespaces, and a sink of what others hand over. A sidecar has none: nil.
 type gateway struct {
 	listen      string
 	certificate *certificate
 	callers     *callers.Callers
+	quotas      *quotas
 	sink        *handover.Sink
 }
 
@@ -59,9 +60,10 @@ func (d *Dispatcher) makeGateway(ctx context.Context) (*gateway, error) {
 		return nil, fmt.Errorf("a client of the API server: %w", err)
 	}
 	g.callers = callers.New(reviews.TokenReviews(), access.SubjectAccessReviews(), control.NewTokenPace(), nil)
+	g.quotas = newQuotas(&d.options, d.queue.Held, d.clock.now, d.registry, log.WithName("quotas"))
 	reviewer := control.NewTokenReviewer(reviews.TokenReviews(), nil)
 	g.sink, err = handover.NewSink(handover.SinkOptions{
-		Queue: sinkQueue{d.queue, d.endpoints}, QueueID: d.queue.ID(), GetCertificate: g.certificate.GetCertificate,
+		Queue: quotaSink{sinkQueue{d.queue, d.endpoints}, g.quotas}, QueueID: d.queue.ID(), GetCertificate: g.certificate.GetCertificate,
 		Authenticate: func(ctx context.Context, token string) (handover.Identity, error) {
 			i, err := reviewer.Authenticate(ctx, token)
 			return handover.Identity(i), err
@@ -138,6 +140,8 @@ func (g *gateway) authenticate(r *http.Request, named string) (string, error) {
 		err = ingest.ErrNoNamespace
 	case errors.Is(err, callers.ErrUnavailable):
 		err = ingest.ErrUndecided
+	case err == nil:
+		err = g.quotas.enter(r.Context(), namespace)
 	}
 	return namespace, err
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/garyclub/webhook-operator/internal/egress"
+	"github.com/garyclub/webhook-operator/internal/ingest"
 	"github.com/garyclub/webhook-operator/internal/version"
 )
 
@@ -45,6 +46,13 @@ type Options struct {
 	Kubeconfig     string
 	// GatewayServiceAccount is the name of the service account that gateways have, in Namespace.
 	GatewayServiceAccount string
+	// NamespaceShare is the part of QueueMaxBytes that the deliveries of one namespace may hold in a gateway. A quarter of
+	// that is for one endpoint, so that one that hangs does not fill its namespace's share.
+	NamespaceShare float64
+	// NamespaceEventsPerSecond and NamespaceBurst bound the events that one namespace posts at a gateway; 0 a second is no
+	// limit.
+	NamespaceEventsPerSecond float64
+	NamespaceBurst           int
 	// EgressAllow are ranges allowed although they are special; EgressProxy is a CONNECT proxy.
 	EgressAllow egress.Prefixes
 	EgressProxy string
@@ -79,6 +87,8 @@ func DefaultOptions() Options {
 		DeletionGrace:  time.Minute,
 
 		GatewayServiceAccount: "webhook-gateway",
+		NamespaceShare:        0.25,
+		NamespaceBurst:        5 * ingest.MaxBatchEvents,
 	}
 }
 
@@ -137,7 +147,30 @@ func (o *Options) validateGateway() (errs []error) {
 	if problems := validation.IsDNS1123Subdomain(o.GatewayServiceAccount); len(problems) > 0 {
 		errs = append(errs, fmt.Errorf("--gateway-service-account: %s", problems[0]))
 	}
+	if !(o.NamespaceShare > 0 && o.NamespaceShare <= 1) { // which is what NaN is not, either
+		errs = append(errs, errors.New("--namespace-share: must be more than 0 and at most 1"))
+	}
+	if !(o.NamespaceEventsPerSecond >= 0 && o.NamespaceEventsPerSecond <= maxEventsPerSecond) {
+		errs = append(errs, errors.New("--namespace-events-per-second: must be 0, for no limit, to 1000000"))
+	}
+	if o.NamespaceBurst < ingest.MaxBatchEvents {
+		errs = append(errs, fmt.Errorf("--namespace-burst: must be at least %d, the events of one batch", ingest.MaxBatchEvents))
+	}
 	return errs
+}
+
+// maxEventsPerSecond is more than any gateway takes.
+const maxEventsPerSecond = 1_000_000
+
+// namespaceShare is the bytes that the deliveries of one namespace may hold in a gateway.
+func (o *Options) namespaceShare() int64 { return int64(o.NamespaceShare * float64(o.QueueMaxBytes)) }
+
+// endpointShare is the part of the queue that the deliveries of one endpoint may hold; 0 is the queue's default.
+func (o *Options) endpointShare() float64 {
+	if o.Gateway {
+		return o.NamespaceShare / 4
+	}
+	return 0
 }
 
 // served is the namespace whose endpoints are served; empty means all.

@@ -192,6 +192,9 @@ type Queue interface {
 	UnparkAll()
 	// Waiting lists the endpoints that have deliveries waiting.
 	Waiting() []endpoint.Ref
+	// Held says how many bytes the waiting deliveries of each namespace hold, as they count for the share of an endpoint:
+	// an event's payload for each of its deliveries. It goes through all endpoints.
+	Held() map[string]int64
 	// Idle says that nothing is leased and nothing is due but what a gate refused.
 	Idle() bool
 	// Expire fails what waits for the endpoint beyond its deadline, and all of it when every is set, for the reason.

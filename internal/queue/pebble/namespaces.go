@@ -3,8 +3,7 @@
 
 package pebble
 
-// Held says how many bytes the waiting deliveries of each namespace hold, as they count for the share of an endpoint: an
-// event's payload for each of its deliveries.
+// Held implements queue.Queue.
 func (q *Queue) Held() map[string]int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -15,10 +15,6 @@ import (
 	"github.com/garyclub/webhook-operator/internal/queue/queuetest"
 )
 
-type anyone struct{}
-
-func (anyone) Admit(endpoint.Ref) bool { return true }
-
 func TestHeldByNamespace(t *testing.T) {
 	clock := queuetest.NewClock()
 	d := newDisk(t, queuetest.Limits{Clock: clock, MaxBytes: 1 << 20}).(*disk)
@@ -43,7 +39,7 @@ func TestHeldByNamespace(t *testing.T) {
 		t.Errorf("bytes differ (-want +got):\n%s", diff)
 	}
 	// What is leased is held, and so it is after a restart.
-	lease, err := q.Lease(t.Context(), anyone{})
+	lease, err := q.Lease(t.Context(), admitAll{})
 	if err != nil {
 		t.Fatal(err)
 	}
