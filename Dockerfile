@@ -1,5 +1,5 @@
 # Two images from one build: --target manager, --target dispatcher.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+FROM --platform=$BUILDPLATFORM golang:1.26.11 AS build
 ARG TARGETOS TARGETARCH VERSION=
 WORKDIR /src
 # Modules first: they change less often than the sources.

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Copyright The webhook-operator Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Makes a mirror of the Go vulnerability database where vuln.go.dev cannot be reached, from the module golang.org/x/vulndb,
+# which a module proxy has: its reports and its own program that indexes them. Prints the mirror's folder. The reports in
+# the module carry no time of change, so the mirror is as old as the module's version.
+#
+#   VULNDB_VERSION   of the module; latest by default
+set -euo pipefail
+
+version=${VULNDB_VERSION:-latest}
+cd "$(mktemp -d)" # outside of any module
+trap 'rm -rf "$PWD"' EXIT
+field() { sed -nE "s/^\t\"$1\": \"(.*)\",?$/\1/p" module.json; }
+
+GOFLAGS=-mod=mod go mod download -json "golang.org/x/vulndb@$version" >module.json
+version=$(field Version)
+mirror=${XDG_CACHE_HOME:-$HOME/.cache}/webhook-operator/vulndb-$version
+if ! [ -e "$mirror/index/db.json" ]; then
+  modified=$(sed -nE 's/.*"Time":"([^"]+)".*/\1/p' "$(field Info)")
+  [ -n "$modified" ]
+  go run "golang.org/x/vulndb/cmd/indexdb@$version" -vulns "$(field Dir)/data/osv" -out "$PWD/made" >&2
+  printf '{"modified":"%s"}' "$modified" >made/index/db.json
+  gzip -c made/index/db.json >made/index/db.json.gz
+  mkdir -p "$(dirname "$mirror")"
+  rm -rf "$mirror"
+  mv made "$mirror" # whole or not at all
+fi
+printf '%s\n' "$mirror"
