@@ -12,7 +12,9 @@ BIN := $(CURDIR)/bin
 # The version is part of the name: a new pin is a new file.
 CONTROLLER_GEN := $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
 CRD_REF_DOCS := $(BIN)/crd-ref-docs-$(CRD_REF_DOCS_VERSION)
+CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 HELM := $(BIN)/helm-$(HELM_VERSION)
 OCI := $(BIN)/oci
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION)
@@ -41,7 +43,7 @@ BENCHTIME ?= 1s
 help: ## Show this help.
 	@awk 'BEGIN { FS = ":.*## "; print "Usage: make <target>" } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z0-9-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 ##@ Generated files
 
@@ -100,6 +102,39 @@ verify-lint-rules: $(GOLANGCI_LINT) ## Prove that an import against the directio
 verify-drift: ## Prove that verify fails on a hand-edited CRD (on a copy).
 	hack/verify-drift.sh
 
+##@ Supply chain
+
+# What is linked is what counts: tools and what only tests need are not among it.
+PROGRAMS := ./cmd/manager ./cmd/dispatcher
+
+.PHONY: licences
+licences: ## Write docs/licences.md: the licence of each module that is linked.
+	go run ./hack/licences -write $(PROGRAMS)
+
+.PHONY: verify-licences
+verify-licences: ## Check that docs/licences.md is up to date, and that each licence goes with ours.
+	go run ./hack/licences $(PROGRAMS)
+
+.PHONY: verify-sums
+verify-sums: ## Check that the modules in the module cache are those that go.sum names.
+	go mod verify
+	go -C hack/protogen mod verify
+	go -C hack/oci mod verify
+
+.PHONY: verify-vulnerabilities
+verify-vulnerabilities: $(GOVULNCHECK) ## Check for known vulnerabilities, by the database of GOVULNDB; fails without one.
+	GOVULNCHECK=$(GOVULNCHECK) hack/verify-vulnerabilities.sh
+
+.PHONY: verify-reproducible
+verify-reproducible: ## Prove that two builds give the same bytes, binaries and images. Some minutes.
+	hack/verify-reproducible.sh
+
+.PHONY: sbom
+sbom: $(CYCLONEDX_GOMOD) ## Write a CycloneDX bill of materials for each binary into dist/.
+	@mkdir -p dist
+	CGO_ENABLED=0 GOOS=linux $(CYCLONEDX_GOMOD) app -json -noserial -std -main cmd/manager -output dist/manager.cdx.json .
+	CGO_ENABLED=0 GOOS=linux $(CYCLONEDX_GOMOD) app -json -noserial -std -main cmd/dispatcher -output dist/dispatcher.cdx.json .
+
 ##@ Tests
 
 # Found only when a target needs it: the first run may have to build it.
@@ -107,7 +142,11 @@ WITH_CONTROL_PLANE = assets=$$(hack/control-plane.sh) && KUBEBUILDER_ASSETS="$$a
 
 .PHONY: test
 test: build $(HELM) ## Run all tests, the black-box ones in test/e2e included.
-	$(WITH_CONTROL_PLANE) go test $(PKGS) -count=1 -p 2 -timeout $(TEST_TIMEOUT)
+	$(WITH_CONTROL_PLANE) go test $$(go list $(PKGS) | grep -v /test/prober) -count=1 -p 2 -timeout $(TEST_TIMEOUT)
+	$(if $(filter ./...,$(PKGS)),$(PROBER))
+
+# The prober takes all of a machine, so it is alone.
+PROBER = $(WITH_CONTROL_PLANE) go test ./test/prober -v -count=1 -timeout $(TEST_TIMEOUT)
 
 .PHONY: test-race
 test-race: build $(HELM) ## Run all tests with the race detector.
@@ -118,13 +157,19 @@ test-oldest: ## Run the API's and the controllers' tests against the oldest supp
 	assets=$$(hack/control-plane.sh $(OLDEST_KUBERNETES_VERSION)) && KUBEBUILDER_ASSETS="$$assets" \
 	  go test ./api/... ./controllers/... -count=1 -p 2 -timeout $(TEST_TIMEOUT)
 
+.PHONY: e2e
+e2e: build ## Run the black-box tests, then the prober; SEED=n repeats its schedule, E2E_LONG=1 is its long run. The last line is its account.
+	$(WITH_CONTROL_PLANE) go test ./test/e2e/... -count=1 -timeout $(TEST_TIMEOUT)
+	go test -c -o $(BIN)/prober.test ./test/prober
+	$(WITH_CONTROL_PLANE) bash -c 'cd test/prober && exec $(BIN)/prober.test -test.v -test.timeout 90m'
+
 .PHONY: e2e-node
 e2e-node: $(OCI) ## Run the story on a real node, in a network namespace. Needs root and Linux; hack/node.sh deps installs the rest.
 	hack/e2e-node.sh
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s).
-	$(WITH_CONTROL_PLANE) FUZZTIME=$(FUZZTIME) hack/fuzz.sh
+	FUZZTIME=$(FUZZTIME) hack/fuzz.sh
 
 .PHONY: bench
 bench: build ## Run the benchmarks; BENCH and BENCHTIME narrow them.
@@ -179,7 +224,7 @@ undeploy: ## Remove what deploy made, but the CRDs: uninstall does that.
 ##@ Tools
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(HELM) ## Install the pinned tools into bin/.
+tools: $(CONTROLLER_GEN) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(HELM) $(GOVULNCHECK) $(CYCLONEDX_GOMOD) ## Install the pinned tools into bin/.
 
 # go-install-tool FILE PACKAGE@VERSION: made aside and renamed, so that an install that was interrupted leaves nothing
 # that looks complete.
@@ -193,6 +238,8 @@ endef
 
 $(eval $(call go-install-tool,$(CONTROLLER_GEN),sigs.k8s.io/controller-tools/cmd/controller-gen@$(CONTROLLER_GEN_VERSION)))
 $(eval $(call go-install-tool,$(CRD_REF_DOCS),github.com/elastic/crd-ref-docs@$(CRD_REF_DOCS_VERSION)))
+$(eval $(call go-install-tool,$(CYCLONEDX_GOMOD),github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_GOMOD_VERSION)))
+$(eval $(call go-install-tool,$(GOVULNCHECK),golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)))
 $(eval $(call go-install-tool,$(GOLANGCI_LINT),github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)))
 $(eval $(call go-install-tool,$(HELM),helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)))
 $(eval $(call go-install-tool,$(PROTOC_GEN_GO),google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)))
