@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package control is the gRPC stream between the manager and its dispatchers, both ends: resolved endpoints go out,
-// outcomes and counters come in, and orders of redelivery are carried out. The caller's namespace is taken from its token alone; only a gateway, which the server
-// knows by its service account, gets the endpoints of all namespaces and may name the one that it reports about.
+// outcomes and counters come in, and orders of redelivery are carried out. The caller's namespace is taken from its token
+// alone; only a gateway, which the server knows by its service account, gets the endpoints of all namespaces and may name
+// the one that it reports about.
 //
 // Commit points: a dispatcher acknowledges endpoints ("taken") after they are on its disk and in force; the manager
 // acknowledges a record after it is durable or left out, and counters after the ledger is written. What was not
