@@ -15,35 +15,44 @@ import (
 const (
 	// askParallel is how many queues count at once.
 	askParallel = 16
-	// askTimeout is how long one queue may take to count, or to move what it is to move.
-	askTimeout = 30 * time.Second
+	// askTimeout is how long one queue may take to count, or to move what it is to move, and passTimeout all of them: what
+	// was not reached by then has not answered.
+	askTimeout  = 30 * time.Second
+	passTimeout = time.Minute
 )
 
-// ask gives an order to all queues that are connected. They first count, all at once, and say what they have moved for it
-// already; then each moves what is left of the limit, one after the other, since the limit is of all of them. So a pass
-// that is repeated keeps to it too.
-func ask(ctx context.Context, orders Orders, o *delivery.Order) *tally {
-	queues := orders.Queues(o.Ref.Namespace)
+// ask gives an order to all queues that are connected, and adds to the tally what they say. They first count, all at once,
+// and say what they have moved for it already; then each moves what is left of the limit, one after the other, since the
+// limit is of all of them. What the tally knows of queues that are not connected any more counts on, and a queue that breaks
+// off has used up what it was allowed, until it says how much that was: so a pass that is repeated keeps to the limit.
+func ask(ctx context.Context, orders Orders, o *delivery.Order, queues []string, t *tally) {
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	t.asked = len(queues)
 	all := countAll(ctx, orders, o, queues)
-	room := o.Limit
-	for _, c := range all {
-		room -= c.Moved
-	}
-	t := &tally{asked: len(queues)}
 	for i, id := range queues {
-		if c := &all[i]; c.answered && !o.DryRun && c.Matched > 0 && (room > 0 || c.Moved > 0) {
-			room += c.Moved
-			own := *o
-			own.Limit = room
-			c.Redelivered, c.answered = give(ctx, orders, id, &own)
-			room -= c.Moved
-		}
-		t.add(all[i].Redelivered)
 		if all[i].answered {
+			t.learn(id, all[i].Redelivered)
+		}
+	}
+	room := o.Limit - t.moved()
+	for i, id := range queues {
+		c := &all[i]
+		if left := c.Matched - c.Moved; c.answered && !o.DryRun && left > 0 && room > 0 {
+			own := *o
+			own.Limit = c.Moved + room
+			again, answered := give(ctx, orders, id, &own)
+			if c.answered = answered; answered {
+				t.learn(id, again)
+				room -= again.Moved - c.Moved
+			} else {
+				room -= min(left, room)
+			}
+		}
+		if c.answered {
 			t.answered++
 		}
 	}
-	return t
 }
 
 type counted struct {

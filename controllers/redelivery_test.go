@@ -26,9 +26,12 @@ import (
 
 // queues are stand-ins for dispatchers, which keep to what a queue promises about orders.
 type queues struct {
-	mu    sync.Mutex
-	all   map[string]*letterbox
-	asked []string // in order: queue, and limit unless it was to count
+	mu   sync.Mutex
+	all  map[string]*letterbox
+	away []string
+	// behind says that dispatchers have not taken the endpoint.
+	behind bool
+	asked  []string // in order: queue, and limit unless it was to count
 }
 
 // letterbox is one queue's dead letters of the endpoint.
@@ -36,6 +39,7 @@ type letterbox struct {
 	letters   int
 	shareFull bool
 	failing   bool
+	breaks    bool // off, after it has moved
 	done      map[string]delivery.Redelivered
 	last      delivery.Order
 }
@@ -64,8 +68,24 @@ func (q *queues) Queues(string) []string {
 	return ids
 }
 
-// Returns knows one queue that comes back.
-func (q *queues) Returns(_ context.Context, id string) (bool, error) { return id == "away-queue", nil }
+func (q *queues) inForce(endpoint.Ref, string, int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.behind
+}
+
+func (q *queues) setBehind(on bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.behind = on
+}
+
+// Away are the queues that are missed.
+func (q *queues) Away(context.Context, string, []string) ([]string, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.away, nil
+}
 
 func (q *queues) Redeliver(_ context.Context, id string, o *delivery.Order) (delivery.Redelivered, error) {
 	q.mu.Lock()
@@ -75,48 +95,61 @@ func (q *queues) Redeliver(_ context.Context, id string, o *delivery.Order) (del
 		return delivery.Redelivered{}, errors.New("it cannot now")
 	}
 	b.last = *o
-	if r, known := b.done[o.ID]; known {
+	r, known := b.done[o.ID]
+	if known && (o.DryRun || r.Moved >= o.Limit) {
 		return r, nil
 	}
-	r := delivery.Redelivered{Matched: b.letters}
+	r.Matched += b.letters - (r.Matched - r.Moved)
 	if o.DryRun {
 		return r, nil
 	}
 	q.asked = append(q.asked, fmt.Sprintf("%s %d", id, o.Limit))
 	if r.ShareFull = b.shareFull; !r.ShareFull {
-		r.Moved = min(b.letters, o.Limit)
+		n := min(b.letters, o.Limit-r.Moved)
+		r.Moved += n
+		b.letters -= n
 	}
-	b.letters -= r.Moved
 	b.done[o.ID] = r
+	if b.breaks {
+		b.breaks = false
+		return delivery.Redelivered{}, errors.New("it was cut off")
+	}
 	return r, nil
 }
 
 func TestAsk(t *testing.T) {
+	type figures struct {
+		matched, moved, asked, answered int
+		shareFull                       bool
+	}
 	for name, tc := range map[string]struct {
 		boxes map[string]*letterbox
 		order delivery.Order
-		want  tally
-		asked []string
+		want  figures
+		told  []string
 	}{
-		"nobody is connected": {order: delivery.Order{Limit: 5}, want: tally{}},
+		"nobody is connected": {order: delivery.Order{Limit: 5}},
 		"one queue": {
 			boxes: map[string]*letterbox{"a": {letters: 3}}, order: delivery.Order{Limit: 5},
-			want: tally{matched: 3, moved: 3, asked: 1, answered: 1}, asked: []string{"a 5"}},
+			want: figures{matched: 3, moved: 3, asked: 1, answered: 1}, told: []string{"a 5"}},
 		"the limit is of all of them": {
 			boxes: map[string]*letterbox{"a": {letters: 3}, "b": {letters: 3}, "c": {letters: 3}}, order: delivery.Order{Limit: 5},
-			want: tally{matched: 9, moved: 5, asked: 3, answered: 3}, asked: []string{"a 5", "b 2"}},
+			want: figures{matched: 9, moved: 5, asked: 3, answered: 3}, told: []string{"a 5", "b 2"}},
 		"a queue with none of them is not told": {
 			boxes: map[string]*letterbox{"a": {}, "b": {letters: 1}}, order: delivery.Order{Limit: 5},
-			want: tally{matched: 1, moved: 1, asked: 2, answered: 2}, asked: []string{"b 5"}},
+			want: figures{matched: 1, moved: 1, asked: 2, answered: 2}, told: []string{"b 5"}},
 		"a dry run": {
 			boxes: map[string]*letterbox{"a": {letters: 3}}, order: delivery.Order{Limit: 5, DryRun: true},
-			want: tally{matched: 3, asked: 1, answered: 1}},
+			want: figures{matched: 3, asked: 1, answered: 1}},
 		"one fails": {
 			boxes: map[string]*letterbox{"a": {letters: 3, failing: true}, "b": {letters: 2}}, order: delivery.Order{Limit: 5},
-			want: tally{matched: 2, moved: 2, asked: 2, answered: 1}, asked: []string{"b 5"}},
+			want: figures{matched: 2, moved: 2, asked: 2, answered: 1}, told: []string{"b 5"}},
+		"one is cut off": { // it may have moved three
+			boxes: map[string]*letterbox{"a": {letters: 3, breaks: true}, "b": {letters: 4}}, order: delivery.Order{Limit: 5},
+			want: figures{matched: 7, moved: 2, asked: 2, answered: 1}, told: []string{"a 5", "b 2"}},
 		"a share is full": {
 			boxes: map[string]*letterbox{"a": {letters: 3, shareFull: true}}, order: delivery.Order{Limit: 5},
-			want: tally{matched: 3, asked: 1, answered: 1, shareFull: true}, asked: []string{"a 5"}},
+			want: figures{matched: 3, asked: 1, answered: 1, shareFull: true}, told: []string{"a 5"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := &queues{all: map[string]*letterbox{}}
@@ -124,51 +157,79 @@ func TestAsk(t *testing.T) {
 				q.set(id, b)
 			}
 			tc.order.ID = "order"
-			if got := ask(t.Context(), q, &tc.order); *got != tc.want {
-				t.Errorf("tally is %+v, want %+v", *got, tc.want)
+			got := tallyOf(&v1alpha1.RedeliveryStatus{})
+			ask(t.Context(), q, &tc.order, q.Queues(""), got)
+			if f := (figures{got.matched(), got.moved(), got.asked, got.answered, got.shareFull}); f != tc.want {
+				t.Errorf("tally is %+v, want %+v", f, tc.want)
 			}
-			if !slices.Equal(q.asked, tc.asked) {
-				t.Errorf("asked to move: %v, want %v", q.asked, tc.asked)
+			if !slices.Equal(q.asked, tc.told) {
+				t.Errorf("asked to move: %v, want %v", q.asked, tc.told)
 			}
 		})
 	}
 }
 
-// A pass that is repeated, as by the next leader, when a queue with as many has come meanwhile.
+// Passes that are repeated, as by the next leader, when a queue was cut off, another one has come, and one has gone.
 func TestAskedAgainTheLimitHolds(t *testing.T) {
 	q := &queues{all: map[string]*letterbox{}}
-	q.set("m", &letterbox{letters: 4})
-	o := &delivery.Order{ID: "order", Limit: 5}
-	ask(t.Context(), q, o)
+	q.set("m", &letterbox{letters: 4, breaks: true})
+	q.set("z", &letterbox{letters: 1})
+	o := &delivery.Order{ID: "order", Limit: 7}
+	status := &v1alpha1.RedeliveryStatus{}
+	pass := func() *tally {
+		next := tallyOf(status)
+		ask(t.Context(), q, o, q.Queues(""), next)
+		next.show(status)
+		return next
+	}
+	if first := pass(); first.moved() != 1 || first.answered != 1 {
+		t.Errorf("the first pass: %+v", first)
+	}
 	q.set("a", &letterbox{letters: 4})
-	want := tally{matched: 8, moved: 5, asked: 2, answered: 2}
-	for range 2 {
-		if got := ask(t.Context(), q, o); *got != want {
-			t.Errorf("tally is %+v, want %+v", *got, want)
-		}
+	if second := pass(); second.moved() != 7 || second.matched() != 9 || second.answered != 3 {
+		t.Errorf("the second pass: %+v", second)
+	}
+	q.mu.Lock()
+	delete(q.all, "m")
+	q.mu.Unlock()
+	q.set("n", &letterbox{letters: 4})
+	if third := pass(); third.moved() != 7 || third.matched() != 13 || third.answered != 3 {
+		t.Errorf("the third pass: %+v", third)
 	}
 }
 
 func TestComplete(t *testing.T) {
+	held := func(matched, moved int64, t tally) tally {
+		t.results = map[string]v1alpha1.RedeliveryResult{"q": {QueueID: "q", Matched: matched, Redelivered: moved}}
+		return t
+	}
+	one := tally{asked: 1, answered: 1}
 	for name, tc := range map[string]struct {
 		spec   v1alpha1.RedeliverySpec
 		tally  tally
 		reason string
 		says   string
 	}{
-		"all of it":            {tally: tally{matched: 2, moved: 2, asked: 1, answered: 1}, reason: v1alpha1.ReasonRedelivered, says: "2 of 2 failed deliveries"},
-		"nothing":              {tally: tally{asked: 1, answered: 1}, reason: v1alpha1.ReasonNothingMatched, says: "redeliverableUntilTime"},
-		"counted":              {spec: v1alpha1.RedeliverySpec{DryRun: true}, tally: tally{matched: 2, asked: 1, answered: 1}, reason: v1alpha1.ReasonCounted, says: "2 failed deliveries match"},
-		"counted, but not all": {spec: v1alpha1.RedeliverySpec{DryRun: true}, tally: tally{matched: 2, asked: 2, answered: 1}, reason: v1alpha1.ReasonCounted, says: "1 of 2 dispatchers did not answer"},
-		"over the limit":       {spec: v1alpha1.RedeliverySpec{Limit: 2}, tally: tally{matched: 3, moved: 2, asked: 1, answered: 1}, reason: v1alpha1.ReasonPartial, says: "spec.limit is 2"},
-		"no room":              {spec: v1alpha1.RedeliverySpec{Limit: 9}, tally: tally{matched: 3, moved: 2, shareFull: true, asked: 1, answered: 1}, reason: v1alpha1.ReasonPartial, says: "share of the queue is full"},
-		"gone meanwhile":       {spec: v1alpha1.RedeliverySpec{Limit: 9}, tally: tally{matched: 3, moved: 2, asked: 1, answered: 1}, reason: v1alpha1.ReasonPartial, says: "have gone meanwhile"},
-		"no answer":            {tally: tally{asked: 3, answered: 1}, reason: v1alpha1.ReasonPartial, says: "2 of 3 dispatchers did not answer"},
-		"a queue is away":      {tally: tally{matched: 1, moved: 1, asked: 1, answered: 1, away: 2}, reason: v1alpha1.ReasonPartial, says: "2 queues that reported"},
+		"all of it":            {tally: held(2, 2, one), reason: v1alpha1.ReasonRedelivered, says: "2 of 2 failed deliveries"},
+		"nothing":              {tally: one, reason: v1alpha1.ReasonNothingMatched, says: "redeliverableUntilTime"},
+		"nobody is there":      {reason: v1alpha1.ReasonNothingMatched, says: "redeliverableUntilTime"},
+		"counted":              {spec: v1alpha1.RedeliverySpec{DryRun: true}, tally: held(2, 0, one), reason: v1alpha1.ReasonCounted, says: "2 failed deliveries match"},
+		"counted, but not all": {spec: v1alpha1.RedeliverySpec{DryRun: true}, tally: held(2, 0, tally{asked: 2, answered: 1}), reason: v1alpha1.ReasonCounted, says: "1 of 2 dispatchers did not answer"},
+		"over the limit":       {spec: v1alpha1.RedeliverySpec{Limit: 2}, tally: held(3, 2, one), reason: v1alpha1.ReasonPartial, says: "spec.limit is 2"},
+		"no room":              {spec: v1alpha1.RedeliverySpec{Limit: 9}, tally: held(3, 2, tally{asked: 1, answered: 1, shareFull: true}), reason: v1alpha1.ReasonPartial, says: "is full"},
+		"gone meanwhile":       {spec: v1alpha1.RedeliverySpec{Limit: 9}, tally: held(3, 2, one), reason: v1alpha1.ReasonPartial, says: "have gone meanwhile"},
+		"an answer is missing": {tally: tally{asked: 3, answered: 1}, reason: v1alpha1.ReasonPartial, says: "2 of 3 dispatchers did not answer"},
+		"a queue is away":      {tally: held(1, 1, tally{asked: 1, answered: 1, away: 2}), reason: v1alpha1.ReasonPartial, says: "2 queues in which"},
+		"no answer":            {tally: tally{asked: 2}, reason: v1alpha1.ReasonNoAnswer, says: "2 of 2 dispatchers did not answer"},
+		"all are away":         {tally: tally{away: 2}, reason: v1alpha1.ReasonNoAnswer, says: "2 queues in which"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			want := metav1.ConditionTrue
+			if tc.reason == v1alpha1.ReasonNoAnswer {
+				want = metav1.ConditionFalse
+			}
 			c := complete(&tc.spec, &tc.tally)
-			if c.Status != metav1.ConditionTrue || c.Reason != tc.reason || !strings.Contains(c.Message, tc.says) {
+			if c.Status != want || c.Reason != tc.reason || !strings.Contains(c.Message, tc.says) {
 				t.Errorf("condition is %s/%s: %s", c.Status, c.Reason, c.Message)
 			}
 		})
@@ -232,6 +293,8 @@ func TestAnOrderIsCarriedOut(t *testing.T) {
 func TestAnOrderForNoEndpointIsRefused(t *testing.T) {
 	s := newStand(t)
 	s.order("outage", v1alpha1.RedeliverySpec{})
+	s.untilComplete("outage", v1alpha1.ReasonRunning) // it may be on its way
+	s.clock.forward(2 * redeliveryPatience)
 	o := s.untilComplete("outage", v1alpha1.ReasonEndpointNotFound)
 	s.Expect(conditions.Get(o.Status.Conditions, v1alpha1.ConditionStalled).Status).To(Equal(metav1.ConditionTrue))
 }
@@ -251,7 +314,9 @@ func TestAnOrderGivesUpAQueueThatIsAway(t *testing.T) {
 	s := newStand(t)
 	s.create("a", "https://receiver.test/")
 	s.queues.set("q", &letterbox{letters: 1})
-	s.failedRecord("a", "away-queue")
+	s.queues.mu.Lock()
+	s.queues.away = []string{"away"}
+	s.queues.mu.Unlock()
 	s.order("outage", v1alpha1.RedeliverySpec{})
 	s.untilComplete("outage", v1alpha1.ReasonRunning)
 	s.Eventually(func() int { return s.queues.left("q") }).Should(BeZero()) // nobody waits for it
@@ -261,27 +326,17 @@ func TestAnOrderGivesUpAQueueThatIsAway(t *testing.T) {
 	s.Expect(o.Status.Redelivered).To(BeEquivalentTo(1))
 }
 
-func TestAnOrderDoesNotWaitForAQueueThatHasGone(t *testing.T) {
+// An order that comes with the change which it is meant for goes where the endpoint points then.
+func TestAnOrderWaitsForTheEndpointsLatestChange(t *testing.T) {
 	s := newStand(t)
 	s.create("a", "https://receiver.test/")
 	s.queues.set("q", &letterbox{letters: 1})
-	s.failedRecord("a", "gone-queue")
+	s.queues.setBehind(true)
 	s.order("outage", v1alpha1.RedeliverySpec{})
+	s.untilComplete("outage", v1alpha1.ReasonRunning)
+	s.Expect(s.queues.left("q")).To(Equal(1))
+	s.queues.setBehind(false)
 	s.untilComplete("outage", v1alpha1.ReasonRedelivered)
-}
-
-// failedRecord is one whose payload is still to be had in a queue.
-func (s *stand) failedRecord(name, queueID string) {
-	s.t.Helper()
-	now := metav1.NewTime(time.Now().Truncate(time.Second))
-	until := metav1.NewTime(now.Add(time.Hour))
-	o := &v1alpha1.DeliveryAttempt{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name + "-record"}}
-	o.Spec = v1alpha1.DeliveryAttemptSpec{EndpointRef: v1alpha1.EndpointReference{Name: name},
-		Event:   v1alpha1.EventReference{ID: "evt_1", Type: "call.completed", Time: now},
-		Payload: v1alpha1.PayloadMeasure{SHA256: strings.Repeat("0", 64)}}
-	s.Expect(s.client.Create(s.t.Context(), o)).To(Succeed())
-	o.Status = v1alpha1.DeliveryAttemptStatus{Outcome: v1alpha1.DeliveryFailed, QueueID: queueID, CompletionTime: &now, RedeliverableUntilTime: &until}
-	s.Expect(s.client.Status().Update(s.t.Context(), o)).To(Succeed())
 }
 
 func TestACompleteOrderIsDeletedAfterItsTime(t *testing.T) {

@@ -117,7 +117,7 @@ func (s *stand) setup(mgr manager.Manager, prober *Prober) {
 			Changed: source.Channel(s.changed, &handler.EnqueueRequestForObject{}), Now: s.clock.now, Registerer: s.metrics}}
 	s.Expect(r.SetupWithManager(mgr)).To(Succeed())
 	s.Expect((&CAPublisher{Client: mgr.GetClient(), Bundle: s.bundle.get}).SetupWithManager(mgr)).To(Succeed())
-	orders := &RedeliveryReconciler{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("webhook-operator"), Orders: s.queues, Queues: s.queues, Now: s.clock.now}
+	orders := &RedeliveryReconciler{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("webhook-operator"), Orders: s.queues, Queues: s.queues, InForce: s.queues.inForce, Now: s.clock.now, Settle: time.Nanosecond}
 	s.Expect(orders.SetupWithManager(mgr)).To(Succeed())
 	s.Expect(mgr.Add(prober)).To(Succeed())
 }

@@ -38,6 +38,7 @@ const (
 	ReasonCounted          = "Counted"          // Complete=True: a dry run
 	ReasonPartial          = "Partial"          // Complete=True: something was left out; the message says what and why
 	ReasonEndpointNotFound = "EndpointNotFound" // Complete=False: there is no such endpoint in the namespace
+	ReasonNoAnswer         = "NoAnswer"         // Complete=False: no dispatcher has answered
 )
 
 // Reasons of Ready, beside Gone.

@@ -52,6 +52,8 @@ Redelivery.spec.eventIDs 0 100
 Redelivery.spec.eventIDs[] 1 64
 Redelivery.spec.requestedBy 0 1024
 Redelivery.status.conditions 0 8
+Redelivery.status.results 0 100
+Redelivery.status.results.queueID 1 128
 WebhookEndpoint.spec.agents 0 100
 WebhookEndpoint.spec.agents[] 1 128
 WebhookEndpoint.spec.displayName 0 128

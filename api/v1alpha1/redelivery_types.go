@@ -47,14 +47,14 @@ type RedeliverySpec struct {
 	// +optional
 	DryRun bool `json:"dryRun,omitempty"`
 	// ttlSecondsAfterFinished is how long this object is kept once it is complete. Default 604800, a week. 0 to 31,536,000.
-	// Example: 3600.
+	// What a GitOps tool applies again after that is another order: give it until. Example: 3600.
 	// +optional
 	// +kubebuilder:default=604800
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=31536000
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
-	// requestedBy is the user who created this object, as the API server knows him. It is written at admission; whatever
-	// is given here is replaced, or refused when it names somebody else. Example: alice@example.com.
+	// requestedBy is the user who created this object, as the API server knows him. Leave it out: it is written at
+	// admission. Another name than one's own is refused. Example: alice@example.com.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	RequestedBy string `json:"requestedBy,omitempty"`
@@ -75,6 +75,13 @@ type RedeliveryStatus struct {
 	// queues is how many queues were asked, and how many of them have answered. A queue is a dispatcher's, or the gateway's.
 	// +optional
 	Queues *RedeliveryQueues `json:"queues,omitempty"`
+	// results are what the queues with such deliveries have answered, those that are gone since included. At most 100, the
+	// ones that sent the most.
+	// +optional
+	// +listType=map
+	// +listMapKey=queueID
+	// +kubebuilder:validation:MaxItems=100
+	Results []RedeliveryResult `json:"results,omitempty"`
 	// startTime is when the manager took the order up.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -83,7 +90,8 @@ type RedeliveryStatus struct {
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 	// conditions has Complete: Unknown/Running while queues are asked; True/Redelivered, True/NothingMatched,
 	// True/Counted for a dry run, and True/Partial when something that the order names was left out, with the cause in the
-	// message; False/EndpointNotFound. Reconciling and Stalled follow kstatus.
+	// message; False/EndpointNotFound and False/NoAnswer, when no dispatcher has answered. Reconciling and Stalled follow
+	// kstatus.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -93,13 +101,27 @@ type RedeliveryStatus struct {
 
 // RedeliveryQueues counts the queues that an order concerns.
 type RedeliveryQueues struct {
-	// asked counts the queues that are connected, and those that are not and have reported failed deliveries which the
-	// order names.
+	// asked counts the queues that are connected, and those that are not and may hold failed deliveries of the endpoint.
 	// +required
 	Asked int32 `json:"asked"`
 	// answered counts those of them that have carried the order out.
 	// +required
 	Answered int32 `json:"answered"`
+}
+
+// RedeliveryResult is what one queue has answered.
+type RedeliveryResult struct {
+	// queueID names the queue, as status.queueID of a DeliveryAttempt does.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	QueueID string `json:"queueID"`
+	// matched is how many failed deliveries it held that the order names.
+	// +required
+	Matched int64 `json:"matched"`
+	// redelivered is how many of them it has sent again.
+	// +required
+	Redelivered int64 `json:"redelivered"`
 }
 
 // Redelivery is a person's order to send failed deliveries of an endpoint again. The dispatchers that hold their

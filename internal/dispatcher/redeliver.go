@@ -26,15 +26,17 @@ func (d *Dispatcher) carryOut(ctx context.Context, o delivery.Order) (delivery.R
 	if p == nil {
 		return delivery.Redelivered{}, errEndpointUnknown
 	}
+	full := d.gateway != nil && d.gateway.quotas.full(o.Ref.Namespace)
+	o.DryRun = o.DryRun || full
 	result, err := d.queue.Redeliver(ctx, o, p)
 	if errors.Is(err, queue.ErrFull) {
-		o.DryRun = true // there is no room for the first; how many there are is told all the same
+		full, o.DryRun = true, true // there is no room for the first; how many there are is told all the same
 		result, err = d.queue.Redeliver(ctx, o, p)
-		result.ShareFull = true
 	}
 	if err != nil {
 		return delivery.Redelivered{}, err
 	}
+	result.ShareFull = result.ShareFull || full
 	if !o.DryRun {
 		logr.FromContextOrDiscard(ctx).Info("failed deliveries are sent again", "redelivery", o.Name, "namespace", o.Ref.Namespace,
 			"endpoint", o.Ref.Name, "matched", result.Matched, "redelivered", result.Moved)

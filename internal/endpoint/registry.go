@@ -36,16 +36,27 @@ func NewRegistry() *Registry {
 }
 
 // Set puts p in place of what was known under its name. p must not change afterwards. An endpoint with the UID and the
-// revision of the known one changes nothing.
+// revision of the known one is no news for those who view.
 func (r *Registry) Set(p *Endpoint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.entry(p.Namespace)
 	if old := n.byName[p.Name]; old != nil && old.UID == p.UID && old.Revision == p.Revision {
+		n.byName[p.Name] = p // of another generation, perhaps
 		return
 	}
 	n.byName[p.Name] = p
 	r.touch(n)
+}
+
+// Get returns what is known under a name; nil when nothing is.
+func (r *Registry) Get(ref Ref) *Endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.namespaces[ref.Namespace]; n != nil {
+		return n.byName[ref.Name]
+	}
+	return nil
 }
 
 // Remove forgets the endpoint of that name.

@@ -96,6 +96,24 @@ func TestRegistryListIsSharedUntilItChanges(t *testing.T) {
 	}
 }
 
+func TestRegistryKnowsTheLatestGeneration(t *testing.T) {
+	r := NewRegistry()
+	first, second := named("a", "one", "1", "x"), named("a", "one", "1", "x")
+	first.Generation, second.Generation = 1, 2
+	r.Set(first)
+	_, _, changed := r.View("a")
+	r.Set(second)
+	if got := r.Get(first.Ref); got != second {
+		t.Errorf("generation is %d", got.Generation)
+	}
+	if isClosed(changed) {
+		t.Error("it is news for those who view")
+	}
+	if r.Get(Ref{Namespace: "a", Name: "two"}) != nil || r.Get(Ref{Namespace: "b", Name: "one"}) != nil {
+		t.Error("something is known that was not set")
+	}
+}
+
 func TestRegistryViewAll(t *testing.T) {
 	refs := func(list []*Endpoint) (all []string) {
 		for _, p := range list {

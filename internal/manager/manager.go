@@ -174,7 +174,7 @@ func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
 		(&controllers.PodReconciler{Client: a.mgr.GetClient(), Events: a.mgr.GetEventRecorder("webhook-operator"), Connections: a.server,
 			Version: version.String()}).SetupWithManager(a.mgr),
 		(&controllers.RedeliveryReconciler{Client: a.mgr.GetClient(), Events: a.mgr.GetEventRecorder("webhook-operator"), Orders: a.server,
-			Queues: a.lossesOf, WriteContext: statusShare}).SetupWithManager(a.mgr))
+			Queues: a.lossesOf, InForce: a.inForce, WriteContext: statusShare, DeleteContext: deleteShare}).SetupWithManager(a.mgr))
 }
 
 // namespaceChanged asks for a look at the endpoints whose dispatchers came, went or took something; those of all
@@ -188,6 +188,16 @@ func (a *assembly) namespaceChanged(namespace string) {
 	for _, p := range list {
 		a.endpointChanged(p.Ref)
 	}
+}
+
+// inForce is controllers.InForce.
+func (a *assembly) inForce(ref endpoint.Ref, uid string, generation int64) bool {
+	p := a.registry.Get(ref)
+	if p == nil || p.UID != uid || p.Generation < generation {
+		return false
+	}
+	connected, upToDate := a.server.Taken(ref.Namespace, uid, p.Revision)
+	return connected == upToDate
 }
 
 // endpointChanged asks for a look. When the backlog is full the hourly inspection looks anyway.

@@ -46,3 +46,8 @@ func (c counters) Totals(namespace, uid string) (controllers.Totals, bool) {
 func statusShare(ctx context.Context) context.Context {
 	return record.WithShare(ctx, record.ShareStatus)
 }
+
+// deleteShare marks the deletions of orders.
+func deleteShare(ctx context.Context) context.Context {
+	return record.WithShare(ctx, record.ShareDeletes)
+}

@@ -4,7 +4,9 @@
 package manager
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,20 +29,36 @@ func (c *cluster) testRequester(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred(), string(out))
 	alice := c.userThatOrders(t, "alice@example.com")
 
-	// The webhook writes the name over whatever was said.
-	g.Eventually(func() error { return alice.Create(t.Context(), redelivery("said", "bob")) }).WithTimeout(wait).Should(Succeed())
+	// The webhook writes the name, and refuses another one.
+	g.Eventually(func() error { return alice.Create(t.Context(), redelivery("said", "")) }).WithTimeout(wait).Should(Succeed())
 	stored := &v1alpha1.Redelivery{}
 	g.Expect(alice.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "said"}, stored)).To(Succeed())
 	g.Expect(stored.Spec.RequestedBy).To(Equal("alice@example.com"))
+	g.Expect(alice.Create(t.Context(), redelivery("forged", "bob"))).To(MatchError(And(ContainSubstring(ownWebhooks[1]), ContainSubstring("leave it out"))))
+
+	// The same manifest is applied again, in either way, and changes nothing.
+	manifest := filepath.Join(t.TempDir(), "order.yaml")
+	g.Expect(os.WriteFile(manifest, []byte(orderManifest), 0o600)).To(Succeed())
+	for _, way := range [][]string{{"apply"}, {"apply"}, {"apply", "--server-side", "--force-conflicts"}, {"apply", "--server-side"}} {
+		args := append([]string{"--kubeconfig", c.plane.Kubeconfig()}, append(way, "-f", manifest)...)
+		out, err := exec.CommandContext(t.Context(), c.plane.KubectlPath(), args...).CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(out))
+	}
 
 	// Without it, another name is refused; the API server needs a moment to see both.
 	c.withoutWebhook(t)
 	g.Eventually(func() error { return alice.Create(t.Context(), redelivery("forged", "bob"), client.DryRunAll) }).WithTimeout(wait).
 		Should(MatchError(ContainSubstring("spec.requestedBy must be the user who creates the object")))
-	for _, own := range []string{"", "alice@example.com"} {
-		g.Expect(alice.Create(t.Context(), redelivery("own", own), client.DryRunAll)).To(Succeed())
-	}
+	g.Expect(alice.Create(t.Context(), redelivery("nobody", ""), client.DryRunAll)).NotTo(Succeed())
+	g.Expect(alice.Create(t.Context(), redelivery("own", "alice@example.com"), client.DryRunAll)).To(Succeed())
 }
+
+const orderManifest = `
+apiVersion: webhooks.gary.club/v1alpha1
+kind: Redelivery
+metadata: {name: applied, namespace: team-a}
+spec: {endpointRef: {name: crm}}
+`
 
 func (c *cluster) withoutWebhook(t *testing.T) {
 	t.Helper()
@@ -95,7 +113,8 @@ func TestTheStamperLeavesOtherRequestsAlone(t *testing.T) {
 func TestStamp(t *testing.T) {
 	for name, tc := range map[string]struct{ object, want string }{
 		"none was said":     {`{"spec":{"limit":1}}`, `{"spec":{"limit":1,"requestedBy":"alice"}}`},
-		"another was said":  {`{"spec":{"requestedBy":"bob"}}`, `{"spec":{"requestedBy":"alice"}}`},
+		"another was said":  {`{"spec":{"requestedBy":"bob"}}`, ""},
+		"the same was said": {`{"spec":{"requestedBy":"alice"}}`, `{"spec":{"requestedBy":"alice"}}`},
 		"there is no spec":  {`{"metadata":{"name":"a"}}`, `{"metadata":{"name":"a"},"spec":{"requestedBy":"alice"}}`},
 		"the spec is none":  {`{"spec":1}`, ""},
 		"it is no document": {`{`, ""},

@@ -182,8 +182,8 @@ type Queue interface {
 	TakeOver(ctx context.Context, parcels []Parcel) ([]TookOver, error)
 	// Redeliver carries an order out: each dead letter that it moves leaves the dead letters and waits anew, for the
 	// endpoint as it is now. A part of it, together with how far it came, is one atomic batch; it returns after the last
-	// sync. An order that was broken off goes on when it is repeated, and one that is done has the result that it had,
-	// for as long as a dead letter is kept; a dry run tells it too, and what an order that was broken off has moved so far.
+	// sync. An order that was broken off goes on when it is repeated, and one that is done has the result that it had, with
+	// what was handed over since on top, for as long as a dead letter is kept; a dry run tells how far it came.
 	// ErrFull says that there was no room for the first one.
 	Redeliver(ctx context.Context, o Order, p *endpoint.Endpoint) (Redelivered, error)
 	// Unpark makes an endpoint's deliveries eligible again after its gate refused; UnparkAll does so for all endpoints,

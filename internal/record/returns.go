@@ -6,36 +6,58 @@ package record
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 )
 
-// Returns says whether the disk of a queue is still there, so that its dispatcher may come back to it. A queue that
-// outlives its pod may, until it is given up; another one may for as long as its pod is there, which the API server is
-// asked about. It is false of a queue that the ledger does not know.
-func (l *Losses) Returns(ctx context.Context, queueID string) (bool, error) {
-	for key, pod := range l.o.Ledger.named(queueID) {
-		if pod.persistent {
-			return true, nil
+const (
+	// letterTime is how long a queue may still hold a delivery that failed when it was heard of last: the retention of dead
+	// letters, with a margin.
+	letterTime = 25 * time.Hour
+	// maxAway bounds the pods that are asked for about one endpoint.
+	maxAway = 100
+)
+
+// Away lists the queues that are not connected, may come back, and may hold failed deliveries of the endpoint: some have
+// failed there within the time for which payloads are kept, or it is a gateway's, and the disk is still there. That of a queue which outlives its
+// pod is, until the queue is given up; that of another one for as long as its pod is there, which the API server is asked
+// about.
+func (l *Losses) Away(ctx context.Context, endpointUID string, connected []string) (ids []string, err error) {
+	if !l.o.Ledger.Loaded() {
+		return nil, ErrNotLoaded
+	}
+	asked := 0
+	for key, pod := range l.o.Ledger.failing(endpointUID, connected) {
+		there := pod.persistent
+		if !there && asked < maxAway {
+			asked++
+			if there, err = l.o.Pods.Exists(ctx, key.namespace, pod.pod, pod.podUID); err != nil {
+				return nil, fmt.Errorf("look for a queue's pod: %w", err)
+			}
 		}
-		exists, err := l.o.Pods.Exists(ctx, key.namespace, pod.pod, pod.podUID)
-		if err != nil {
-			return false, fmt.Errorf("look for a queue's pod: %w", err)
-		}
-		if exists {
-			return true, nil
+		if there {
+			ids = append(ids, key.queueID)
 		}
 	}
-	return false, nil
+	return ids, nil
 }
 
-// named are the pods of the queues with that id which are not lost: an id is what a dispatcher says, so there may be one in
-// each namespace.
-func (l *Ledger) named(queueID string) map[bookKey]holder {
+// failing are the pods of the queues in which deliveries of the endpoint failed lately, and of gateways, to which others may
+// have handed such ones over; but for those named.
+func (l *Ledger) failing(endpointUID string, but []string) map[bookKey]holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := map[bookKey]holder{}
 	for namespace, of := range l.books {
-		if b := of[queueID]; b != nil && b.holder.podUID != "" && !b.lost && !b.folded {
-			all[bookKey{namespace, queueID}] = b.holder
+		for id, b := range of {
+			if b.holder.podUID == "" || b.lost || b.folded || slices.Contains(but, id) {
+				continue
+			}
+			t, _ := b.current(endpointUID)
+			_, wide := l.wide[b]
+			if t.failed > 0 && now().Sub(t.lastFailure) < letterTime || wide && now().Sub(b.heard) < letterTime {
+				all[bookKey{namespace, id}] = b.holder
+			}
 		}
 	}
 	return all

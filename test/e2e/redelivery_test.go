@@ -68,7 +68,9 @@ func byID(r *receiver.Receiver, code int) map[string][]receiver.Request {
 func TestFailedDeliveriesAreSentAgain(t *testing.T) {
 	n := newTenant(t, "redelivery")
 	r := unavailable(t)
-	n.endpoint("a", r, noRetries)
+	n.endpoint("a", r, noRetries, func(s *v1alpha1.WebhookEndpointSpec) {
+		s.History = v1alpha1.HistorySpec{Succeeded: 50, Failed: 50, TTLSecondsAfterFinished: 3600}
+	})
 	n.start()
 	n.ready("a")
 	n.backlog(r, 12)

@@ -60,7 +60,8 @@ func (r *redelivery) run(ctx context.Context) error {
 	if _, err := r.q.submit(ctx, known); err != nil {
 		return err
 	}
-	if r.info = known.info; r.info.done {
+	// One that is done goes on all the same while its limit is not used up: dead letters may have been handed over since.
+	if r.info = known.info; r.info.done && (r.info.full || r.info.moved >= r.order.Limit) {
 		return nil
 	}
 	// What was moved is no dead letter any more, so all that is found now comes on top.
@@ -70,6 +71,9 @@ func (r *redelivery) run(ctx context.Context) error {
 	}
 	if err := r.carryOut(ctx); err != nil || r.order.DryRun {
 		return err
+	}
+	if known.info.done && r.info.moved == known.info.moved {
+		return nil // it is not remembered for longer because somebody asks
 	}
 	r.info.done = true
 	return r.commit(ctx, nil)

@@ -170,6 +170,26 @@ func testTakeOverDead(t *testing.T, engine Engine) {
 	}
 }
 
+// testRedeliverHandedOver has dead letters handed over to a queue that has carried their order out already.
+func testRedeliverHandedOver(t *testing.T, engine Engine) {
+	from := start(t, engine, Limits{})
+	from.bury("a", "one")
+	from.bury("a", "two")
+	to := start(t, engine, Limits{Receives: true})
+	to.clock.Advance(time.Minute)
+	o := order("1", "a")
+	equal(to, "before the hand-over", to.redeliver(o), queue.Redelivered{})
+	to.takeOver(from.parcels(from.leaseDead(10))...)
+	o.Limit = 1
+	equal(to, "within the limit", to.redeliver(o), queue.Redelivered{Matched: 2, Moved: 1})
+	equal(to, "the limit is used up", to.redeliver(o), queue.Redelivered{Matched: 2, Moved: 1})
+	o.Limit = 10
+	for range 2 {
+		equal(to, "with more room", to.redeliver(o), queue.Redelivered{Matched: 2, Moved: 2})
+		to.crash()
+	}
+}
+
 // testTakeOverTwice takes one event twice for one endpoint, accepted at different times, in one call.
 func testTakeOverTwice(t *testing.T, engine Engine) {
 	b := start(t, engine, Limits{Receives: true})

@@ -88,6 +88,7 @@ func Run(t *testing.T, engine Engine) {
 		"an event that comes twice is kept twice":        testTakeOverTwice,
 		"an order has dead letters delivered again":      testRedeliver,
 		"what failed again is for another order":         testRedeliverAgain,
+		"an order goes on with what is handed over":      testRedeliverHandedOver,
 		"an order names what it is for":                  testRedeliverChooses,
 		"an order moves more than a batch":               testRedeliverMany,
 		"an order ends where there is no room":           testRedeliverFull,
