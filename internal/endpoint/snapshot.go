@@ -11,33 +11,50 @@ import (
 	"github.com/garyclub/webhook-operator/internal/event"
 )
 
-// Snapshot is an immutable view of the current endpoints.
+// Snapshot is an immutable view of the current endpoints. It is indexed by all that Matches asks about, so that a match
+// costs the same among ten endpoints and among thousands.
 type Snapshot struct {
 	byRef  map[Ref]*Endpoint
-	byType map[event.Type][]*Endpoint
+	byWish map[wish][]*Endpoint
+}
+
+// wish is what an endpoint asks for: events of a type, and of an agent unless that is empty.
+type wish struct {
+	namespace string
+	kind      event.Type
+	agent     string
 }
 
 // NewSnapshot indexes the endpoints, which must not change afterwards.
 func NewSnapshot(endpoints []*Endpoint) *Snapshot {
-	s := &Snapshot{byRef: make(map[Ref]*Endpoint, len(endpoints)), byType: map[event.Type][]*Endpoint{}}
+	s := &Snapshot{byRef: make(map[Ref]*Endpoint, len(endpoints)), byWish: map[wish][]*Endpoint{}}
 	for _, p := range endpoints {
 		s.byRef[p.Ref] = p
 		for _, t := range p.Events {
-			s.byType[t] = append(s.byType[t], p)
+			s.add(wish{namespace: p.Namespace, kind: t}, p)
 		}
 	}
 	return s
 }
 
+func (s *Snapshot) add(w wish, p *Endpoint) {
+	if len(p.Agents) == 0 {
+		s.byWish[w] = append(s.byWish[w], p)
+	}
+	for _, w.agent = range p.Agents {
+		s.byWish[w] = append(s.byWish[w], p)
+	}
+}
+
 // Match returns the endpoints that e is to be delivered to, held ones included.
 func (s *Snapshot) Match(e *event.Event) []*Endpoint {
-	var matched []*Endpoint
-	for _, p := range s.byType[e.Type] {
-		if p.Matches(e) {
-			matched = append(matched, p)
-		}
+	w := wish{namespace: e.Namespace, kind: e.Type}
+	all := s.byWish[w]
+	if e.AgentID == "" {
+		return slices.Clone(all)
 	}
-	return matched
+	w.agent = e.AgentID
+	return slices.Concat(all, s.byWish[w])
 }
 
 // Get returns the endpoint of that name, or nil.
