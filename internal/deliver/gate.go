@@ -10,20 +10,50 @@ import (
 	"github.com/garyclub/webhook-operator/internal/endpoint"
 )
 
-// gate admits deliveries: by the endpoint's hold, by its limit, and by the slots of all. Endpoints that hang may use half
-// of the slots, and with those that have shown nothing yet three quarters: whoever answers always finds a quarter, and
-// so does whoever is new beside them.
+// gate admits deliveries: by the endpoint's hold, by its limit, by the slots of all, and by those of its namespace. Where
+// many namespaces share a gate, a thousand endpoints of one whose receivers take seconds to answer would otherwise have
+// all slots, and an endpoint of another namespace would wait for them.
 type gate struct {
 	endpoints Endpoints
 	gone      func(endpoint.Ref) string
 
-	mu       sync.Mutex
+	mu           sync.Mutex
+	room                          // of all
+	perNamespace int              // slots
+	namespaces   map[string]*room // of those that have something in flight
+	limits       map[endpoint.Ref]*limit
+	tickets      map[endpoint.Ref][classes]int // held, by endpoint
+}
+
+// room is slots and who has them. Endpoints that hang may use half of them, and with those that have shown nothing yet
+// three quarters: whoever answers always finds a quarter, and so does whoever is new beside them.
+type room struct {
 	slots    int
 	inFlight int
-	held     [classes]int // of those in flight, by the class at their admission
-	limits   map[endpoint.Ref]*limit
-	tickets  map[endpoint.Ref][classes]int // held, by endpoint
-	waiting  [classes]line                 // refused for want of a slot, not for their own limit
+	held     [classes]int  // of those in flight, by the class at their admission
+	waiting  [classes]line // refused for want of a slot here, not for their own limit
+}
+
+// free is how many slots the class may still take.
+func (r *room) free(c class) int {
+	free := r.slots - r.inFlight
+	if c != answers {
+		free = min(free, max(r.slots*3/4, 1)-r.held[unproven]-r.held[hanging])
+	}
+	if c == hanging {
+		free = min(free, max(r.slots/2, 1)-r.held[hanging])
+	}
+	return max(free, 0)
+}
+
+// offered takes as many of those that wait as there are slots, and that can use one. When nothing is in flight it is all
+// of them: no later release would name those whose forerunners had nothing to deliver any more.
+func (r *room) offered(c class, usable func(endpoint.Ref) bool) []endpoint.Ref {
+	n := r.free(c)
+	if r.inFlight == 0 {
+		n = len(r.waiting[c].order)
+	}
+	return r.waiting[c].take(n, usable)
 }
 
 // line is endpoints in the order in which they were refused.
@@ -43,32 +73,23 @@ func (l *line) add(ref endpoint.Ref) {
 	l.order = append(l.order, ref)
 }
 
-// take returns the first n.
-func (l *line) take(n int) []endpoint.Ref {
-	n = min(n, len(l.order))
-	taken := l.order[:n:n]
-	l.order = l.order[n:]
-	for _, ref := range taken {
+// take returns the first n that are usable; those before them leave the line too.
+func (l *line) take(n int, usable func(endpoint.Ref) bool) (taken []endpoint.Ref) {
+	for len(l.order) > 0 && len(taken) < n {
+		ref := l.order[0]
+		l.order = l.order[1:]
 		delete(l.in, ref)
+		if usable(ref) {
+			taken = append(taken, ref)
+		}
 	}
 	return taken
 }
 
+// newGate lets a namespace have all slots; less is to be set before it is used.
 func newGate(endpoints Endpoints, gone func(endpoint.Ref) string, slots int) *gate {
-	return &gate{endpoints: endpoints, gone: gone, slots: slots, limits: map[endpoint.Ref]*limit{},
-		tickets: map[endpoint.Ref][classes]int{}}
-}
-
-// free is how many slots the class may still take.
-func (g *gate) free(c class) int {
-	free := g.slots - g.inFlight
-	if c != answers {
-		free = min(free, max(g.slots*3/4, 1)-g.held[unproven]-g.held[hanging])
-	}
-	if c == hanging {
-		free = min(free, max(g.slots/2, 1)-g.held[hanging])
-	}
-	return max(free, 0)
+	return &gate{endpoints: endpoints, gone: gone, room: room{slots: slots}, perNamespace: slots,
+		namespaces: map[string]*room{}, limits: map[endpoint.Ref]*limit{}, tickets: map[endpoint.Ref][classes]int{}}
 }
 
 // Admit takes a slot for the endpoint, or refuses. What was refused is unparked when that may have changed.
@@ -92,14 +113,25 @@ func (g *gate) Admit(ref endpoint.Ref) bool {
 		g.waiting[l.class].add(ref)
 		return false
 	}
+	own := g.namespaces[ref.Namespace]
+	if own == nil {
+		own = &room{slots: g.perNamespace}
+		g.namespaces[ref.Namespace] = own
+	}
+	if own.free(l.class) == 0 {
+		own.waiting[l.class].add(ref)
+		return false
+	}
 	l.inFlight++
 	g.inFlight++
+	own.inFlight++
 	g.count(ref, l.class, 1)
 	return true
 }
 
 func (g *gate) count(ref endpoint.Ref, c class, n int) {
 	g.held[c] += n
+	g.namespaces[ref.Namespace].held[c] += n
 	t := g.tickets[ref]
 	if t[c] += n; t == [classes]int{} {
 		delete(g.tickets, ref)
@@ -131,6 +163,7 @@ func (g *gate) release(ref endpoint.Ref, o delivery.Outcome) []endpoint.Ref {
 	l := g.limits[ref]
 	l.inFlight--
 	g.inFlight--
+	g.namespaces[ref.Namespace].inFlight--
 	// Which of the endpoint's attempts this was is not known, nor does it matter: the worst class goes first.
 	for c := classes; c > 0; c-- {
 		if g.tickets[ref][c-1] > 0 {
@@ -142,18 +175,38 @@ func (g *gate) release(ref endpoint.Ref, o delivery.Outcome) []endpoint.Ref {
 	return g.next(ref)
 }
 
-// next is ref and as many of those that wait as there are slots. When nothing is in flight it is all of them: no later
-// release would name those whose forerunners had nothing to deliver any more.
+// next is ref and as many of those that wait as there are slots, of its namespace and of all. One that would be refused
+// again is passed over, so that its slot is offered to the next.
 func (g *gate) next(ref endpoint.Ref) []endpoint.Ref {
-	unpark := []endpoint.Ref{ref}
+	unpark, own := []endpoint.Ref{ref}, g.namespaces[ref.Namespace]
 	for c := range classes {
-		n := g.free(c)
-		if g.inFlight == 0 {
-			n = len(g.waiting[c].order)
-		}
-		unpark = append(unpark, g.waiting[c].take(n)...)
+		unpark = append(unpark, own.offered(c, g.notFull)...)
+	}
+	if own.inFlight == 0 {
+		delete(g.namespaces, ref.Namespace)
+	}
+	promised := map[string]int{}
+	for c := range classes {
+		unpark = append(unpark, g.offered(c, func(ref endpoint.Ref) bool {
+			own := g.namespaces[ref.Namespace]
+			if own != nil && own.inFlight > 0 && own.free(c) <= promised[ref.Namespace] {
+				own.waiting[c].add(ref) // until what its namespace has in flight ends
+				return false
+			}
+			if !g.notFull(ref) {
+				return false
+			}
+			promised[ref.Namespace]++
+			return true
+		})...)
 	}
 	return unpark
+}
+
+// notFull says whether the endpoint's own limit has room; when it has none, the endpoint's own release comes.
+func (g *gate) notFull(ref endpoint.Ref) bool {
+	l := g.limits[ref]
+	return l == nil || !l.full()
 }
 
 // forget drops what is known of endpoints that are gone and have nothing in flight.

@@ -6,6 +6,7 @@ package deliver
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/garyclub/webhook-operator/internal/delivery"
@@ -147,8 +148,116 @@ func TestReleaseNamesThoseThatWaited(t *testing.T) {
 	if got, want := g.release(ref("b"), delivery.OutcomeDelivered), []endpoint.Ref{ref("b"), ref("d")}; !slices.Equal(got, want) {
 		t.Errorf("the last release names %v, want %v", got, want)
 	}
-	if g.inFlight != 0 || len(g.tickets) != 0 || g.held != [classes]int{} {
-		t.Errorf("%d in flight, tickets %v, held %v after all was released", g.inFlight, g.tickets, g.held)
+	if g.inFlight != 0 || len(g.tickets) != 0 || g.held != [classes]int{} || len(g.namespaces) != 0 {
+		t.Errorf("%d in flight, tickets %v, held %v, namespaces %v after all was released", g.inFlight, g.tickets, g.held, g.namespaces)
+	}
+}
+
+// sharedGate is one of which no namespace has more than half, with endpoints of the names, as in namespace/name. Each of
+// them may have one attempt under way, and has the class.
+func sharedGate(slots int, of map[string]class) *gate {
+	var list []*endpoint.Endpoint
+	g := gateOf(slots)
+	g.perNamespace = slots / 2
+	for name, c := range of {
+		e := &endpoint.Endpoint{Ref: shared(name), MaxInFlight: 1, Incarnation: "1"}
+		list = append(list, e)
+		g.limits[e.Ref] = &limit{max: 1, current: 1, class: c}
+	}
+	g.endpoints.(*endpoint.Current).Store(endpoint.NewSnapshot(list))
+	return g
+}
+
+func shared(name string) endpoint.Ref {
+	namespace, name, _ := strings.Cut(name, "/")
+	return endpoint.Ref{Namespace: namespace, Name: name}
+}
+
+func TestHangingEndpointsOfANamespaceLeaveItsSlotsToItsOthers(t *testing.T) {
+	const slots = 32 // 16 for a namespace
+	of := map[string]class{}
+	for i := range slots {
+		for c, name := range []string{answers: "good", unproven: "new", hanging: "hanging"} {
+			of[fmt.Sprintf("a/%s%d", name, i)], of[fmt.Sprintf("b/%s%d", name, i)] = class(c), class(c)
+		}
+	}
+	g := sharedGate(slots, of)
+	begin := func(name string) (n int) {
+		for i := range slots {
+			if g.Admit(shared(fmt.Sprint(name, i))) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, namespace := range []string{"a", "b"} {
+		for _, tc := range []struct {
+			name string
+			want int
+		}{{"hanging", 8}, {"new", 4}, {"good", 4}} {
+			if n := begin(namespace + "/" + tc.name); n != tc.want {
+				t.Errorf("namespace %s: %d of its endpoints named %s begin, want %d", namespace, n, tc.name, tc.want)
+			}
+		}
+	}
+	if g.inFlight != slots {
+		t.Errorf("%d are in flight, want all %d", g.inFlight, slots)
+	}
+}
+
+// Whoever a free slot is offered to must be able to take it, or it stays free while others wait.
+func TestASlotIsOfferedToTheNextThatCanTakeIt(t *testing.T) {
+	g := sharedGate(4, map[string]class{"a/1": answers, "a/2": answers, "a/3": answers, "a/4": answers, "b/1": answers, "b/2": answers, "c/1": answers})
+	release := func(name string, want ...string) {
+		t.Helper()
+		var refs []endpoint.Ref
+		for _, name := range append([]string{name}, want...) {
+			refs = append(refs, shared(name))
+		}
+		if got := g.release(shared(name), delivery.OutcomeDelivered); !slices.Equal(got, refs) {
+			t.Errorf("the end of %s offers %v, want %v", name, got, refs)
+		}
+	}
+	for _, name := range []string{"a/1", "b/1", "b/2"} {
+		g.Admit(shared(name))
+	}
+	g.Admit(shared("a/2"))
+	for _, name := range []string{"a/3", "a/4", "c/1"} { // all slots are taken: in one line
+		if g.Admit(shared(name)) {
+			t.Fatalf("%s begins without a slot", name)
+		}
+	}
+	release("b/1", "c/1") // a has its half: its two wait for that
+	g.Admit(shared("c/1"))
+	release("a/1", "a/3")
+	g.Admit(shared("a/3"))
+	// The one that is first in the line has begun meanwhile, and is at its own limit.
+	g.namespaces["a"].waiting[answers].order = slices.Insert(g.namespaces["a"].waiting[answers].order, 0, shared("a/3"))
+	release("a/2", "a/4")
+	release("a/3")
+	release("b/2")
+	release("c/1")
+	if g.inFlight != 0 || len(g.namespaces) != 0 || len(g.tickets) != 0 {
+		t.Errorf("%d in flight, namespaces %v, tickets %v after all was released", g.inFlight, g.namespaces, g.tickets)
+	}
+}
+
+// Two of one namespace wait for two slots of all, of which it may have one: the other is for who comes behind them.
+func TestSlotsArePromisedOnce(t *testing.T) {
+	g := sharedGate(4, map[string]class{"a/1": answers, "a/2": answers, "a/3": answers, "b/1": answers, "b/2": answers, "b/3": answers, "c/1": answers})
+	for _, name := range []string{"a/1", "b/1", "b/2"} {
+		g.Admit(shared(name))
+	}
+	for _, name := range []string{"a/2", "a/3", "c/1"} {
+		g.waiting[answers].add(shared(name))
+	}
+	want := []endpoint.Ref{shared("b/1"), shared("a/2"), shared("c/1")}
+	if got := g.release(shared("b/1"), delivery.OutcomeDelivered); !slices.Equal(got, want) {
+		t.Errorf("two free slots name %v, want %v", got, want)
+	}
+	want = []endpoint.Ref{shared("a/1"), shared("a/3")}
+	if got := g.release(shared("a/1"), delivery.OutcomeDelivered); !slices.Equal(got, want) {
+		t.Errorf("the end of the namespace's own names %v, want %v", got, want)
 	}
 }
 

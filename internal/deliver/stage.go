@@ -48,8 +48,9 @@ type Options struct {
 	Endpoints Endpoints
 	Poster    Poster
 	Metrics   *Metrics
-	// MaxInFlight bounds the attempts under way.
-	MaxInFlight int
+	// MaxInFlight bounds the attempts under way, and MaxPerNamespace those of one namespace; 0 is no bound of its own.
+	MaxInFlight     int
+	MaxPerNamespace int
 	// Now is the steady clock of due times.
 	Now func() time.Time
 }
@@ -74,8 +75,11 @@ type Stage struct {
 
 // New returns a stage that is not started.
 func New(o Options) *Stage {
-	return &Stage{Options: o, gate: newGate(o.Endpoints, o.Queue.Gone, max(o.MaxInFlight, 1)), loop: make(chan struct{}),
-		unread: map[unreadKey]int{}}
+	g := newGate(o.Endpoints, o.Queue.Gone, max(o.MaxInFlight, 1))
+	if o.MaxPerNamespace > 0 {
+		g.perNamespace = o.MaxPerNamespace
+	}
+	return &Stage{Options: o, gate: g, loop: make(chan struct{}), unread: map[unreadKey]int{}}
 }
 
 // Start begins to lease, once; it returns at once. The end of ctx is not the end of the stage: that is Stop.

@@ -160,8 +160,9 @@ func (d *Dispatcher) connect(ctx context.Context) error {
 		return err
 	}
 	d.poster = egress.New(out)
-	d.deliver = deliver.New(deliver.Options{Queue: d.leases(), Endpoints: d.endpoints, Poster: d.poster,
-		Metrics: deliver.NewMetrics(d.registry), MaxInFlight: o.MaxInFlight, Now: d.clock.now})
+	d.deliver = deliver.New(deliver.Options{Queue: deliverQueue{d.queue}, Endpoints: d.endpoints, Poster: d.poster,
+		Metrics: deliver.NewMetrics(d.registry), MaxInFlight: o.MaxInFlight,
+		MaxPerNamespace: o.maxPerNamespace(), Now: d.clock.now})
 	if err := d.makeSource(log); err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func startStoppable(ctx context.Context, run func(context.Context)) (stop func()
 // matchWaiting runs until ctx ends. What failed, such as a read, is begun again; it may go on where it is not.
 func (d *Dispatcher) matchWaiting(ctx context.Context) {
 	for failures := 1; ; failures++ {
-		err := d.queue.MatchWaiting(ctx, d.endpoints.match)
+		err := d.queue.MatchWaiting(ctx, d.match)
 		if ctx.Err() != nil || d.queue.Err() != nil {
 			return
 		}

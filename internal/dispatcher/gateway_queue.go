@@ -6,6 +6,7 @@ package dispatcher
 import (
 	"context"
 
+	"github.com/garyclub/webhook-operator/internal/endpoint"
 	"github.com/garyclub/webhook-operator/internal/event"
 	"github.com/garyclub/webhook-operator/internal/handover"
 	"github.com/garyclub/webhook-operator/internal/ingest"
@@ -19,15 +20,25 @@ type quotaQueue struct {
 
 // Append implements ingest.Queue. The items of a request are of one namespace.
 func (q quotaQueue) Append(ctx context.Context, items []ingest.Item) ([]ingest.Accepted, error) {
-	namespace, bytes := items[0].Event.Namespace, int64(0)
+	namespace, bytes, unmatched := items[0].Event.Namespace, int64(0), int64(0)
 	for i := range items {
+		if !items[i].Matched {
+			unmatched += unmatchedBytesOf(items[i].Event)
+		}
 		bytes += int64(len(items[i].Endpoints)) * bytesOf(items[i].Event)
 	}
-	if err := q.quotas.post(namespace, len(items), bytes); err != nil {
+	if err := q.quotas.post(namespace, len(items), bytes+unmatched); err != nil {
 		return nil, err
 	}
+	q.quotas.waits(namespace, unmatched) // before anything of it can be matched
 	accepted, err := q.Queue.Append(ctx, items)
 	q.quotas.stored(namespace, bytes, err == nil)
+	q.quotas.stored(namespace, unmatched, false) // it is counted by waits
+	for i := range items {
+		if !items[i].Matched && (err != nil || accepted[i].Repeated) {
+			q.quotas.matched(namespace, unmatchedBytesOf(items[i].Event), 0)
+		}
+	}
 	return accepted, err
 }
 
@@ -69,6 +80,19 @@ func (q quotaSink) TakeOver(ctx context.Context, parcels []handover.Parcel) ([]h
 	}
 	return answer, nil
 }
+
+// match is the endpoints', of events that came before the first list. Those of a gateway count for their namespace until
+// then, and their deliveries from then on.
+func (d *Dispatcher) match(e *event.Event) ([]*endpoint.Endpoint, bool) {
+	endpoints, ok := d.endpoints.match(e)
+	if ok && d.gateway != nil {
+		d.gateway.quotas.matched(e.Namespace, unmatchedBytesOf(e), int64(len(endpoints))*bytesOf(e))
+	}
+	return endpoints, ok
+}
+
+// unmatchedBytesOf is what the event holds that is not matched yet.
+func unmatchedBytesOf(e *event.Event) int64 { return int64(len(e.Payload)) + eventBytes }
 
 // bytesOf is what a delivery of the event holds.
 func bytesOf(e *event.Event) int64 { return int64(len(e.Payload)) + deliveryBytes }

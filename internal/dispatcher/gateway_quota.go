@@ -20,8 +20,9 @@ const (
 	// heldFor is how long what the queue said of the namespaces is good: what was added since is known, and what went out
 	// counts for that long still.
 	heldFor = 100 * time.Millisecond
-	// deliveryBytes is what a delivery costs beyond its payload, as in the queue.
+	// deliveryBytes is what a delivery costs beyond its payload, and eventBytes what an event does, as in the queue.
 	deliveryBytes = 1024
+	eventBytes    = 512
 	// maxRequests are the requests of one namespace under way, those whose bodies come slowly included.
 	maxRequests = 64
 	// maxPaced bounds the namespaces whose rate is known; when more than that post at once, the rest shares one rate.
@@ -56,6 +57,10 @@ type quotas struct {
 	known map[string]int64 // what it said
 	added map[string]int64 // what was stored since, and what is being stored
 	under map[string]int64 // what is being stored
+	// unmatched is what came before the first list of endpoints, which the queue does not say. What it was before a
+	// restart is not known.
+	unmatched map[string]int64
+
 	paced map[string]*rate.Limiter
 	rest  *rate.Limiter
 	busy  map[string]int // requests under way
@@ -64,7 +69,7 @@ type quotas struct {
 func newQuotas(o *Options, held func() map[string]int64, now func() time.Time, r prometheus.Registerer, log logr.Logger) *quotas {
 	q := &quotas{share: o.namespaceShare(), rate: rate.Limit(o.NamespaceEventsPerSecond), burst: o.NamespaceBurst, now: now, held: held, log: log,
 		refused: map[string]prometheus.Counter{}, report: rate.Sometimes{Interval: 10 * time.Second},
-		added: map[string]int64{}, under: map[string]int64{}, paced: map[string]*rate.Limiter{}, busy: map[string]int{}}
+		added: map[string]int64{}, under: map[string]int64{}, unmatched: map[string]int64{}, paced: map[string]*rate.Limiter{}, busy: map[string]int{}}
 	q.rest = rate.NewLimiter(q.rate, q.burst)
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "webhook_gateway_quota_refused_total",
@@ -102,6 +107,13 @@ func (q *quotas) enter(ctx context.Context, namespace string) error {
 		}
 	})
 	return nil
+}
+
+// full says whether a namespace's deliveries hold its share.
+func (q *quotas) full(namespace string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.holds(namespace) >= q.share
 }
 
 // post admits that many events, which cost the bytes. When it does, stored is to be called.
@@ -162,7 +174,29 @@ func (q *quotas) stored(namespace string, bytes int64, kept bool) {
 // holds is what the namespace holds, at most: what the queue stored while it was asked counts twice until the next time.
 func (q *quotas) holds(namespace string) int64 {
 	q.look()
-	return q.known[namespace] + q.added[namespace]
+	return q.known[namespace] + q.added[namespace] + q.unmatched[namespace]
+}
+
+// waits counts what is to be matched later, until matched.
+func (q *quotas) waits(namespace string, bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unmatched[namespace] += bytes
+}
+
+// matched ends what waits has begun, and counts what the deliveries hold.
+func (q *quotas) matched(namespace string, bytes, deliveries int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.unmatched[namespace] -= bytes; q.unmatched[namespace] <= 0 {
+		delete(q.unmatched, namespace) // less than nothing when it is from before a restart
+	}
+	if deliveries > 0 {
+		q.added[namespace] += deliveries
+	}
 }
 
 func (q *quotas) look() {
@@ -211,6 +245,9 @@ func (q *quotas) largest() float64 {
 	most := int64(0)
 	for _, bytes := range q.known {
 		most = max(most, bytes)
+	}
+	for namespace, bytes := range q.unmatched {
+		most = max(most, q.known[namespace]+bytes)
 	}
 	return float64(most) / float64(q.share)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -269,14 +270,84 @@ func TestPostsCountForEachOfTheirDeliveries(t *testing.T) {
 	}
 }
 
-type appends struct {
-	calls int
-	err   error
+// Before the first list of endpoints nobody knows how many deliveries an event has, but what it takes of the queue counts.
+func TestUnmatchedEventsCountUntilTheyAreMatched(t *testing.T) {
+	l := newQuotaLab()
+	inner := &appends{}
+	q := quotaQueue{inner, l.quotas}
+	item := ingest.Item{Event: &event.Event{Namespace: "a", Payload: make([]byte, 4488)}}
+	holds := func(when string, want int64) {
+		t.Helper()
+		l.at = l.at.Add(heldFor) // the queue does not say it
+		if got := l.holds("a"); got != want {
+			t.Errorf("%s the namespace holds %d bytes, want %d", when, got, want)
+		}
+	}
+	post := func(want error) {
+		t.Helper()
+		if _, err := q.Append(t.Context(), []ingest.Item{item}); !errors.Is(err, want) {
+			t.Errorf("an append: %v, want %v", err, want)
+		}
+	}
+	post(nil)
+	holds("after one event", 5000)
+	inner.repeated = true
+	post(nil)
+	holds("after a repeat", 5000)
+	inner.repeated, inner.err = false, ingest.ErrFull
+	post(ingest.ErrFull)
+	holds("after an append that failed", 5000)
+	inner.err = nil
+	post(nil)
+	holds("after the next", 10_000)
+	post(ingest.ErrShare)
+	if inner.calls != 4 {
+		t.Errorf("the queue got %d appends, want 4", inner.calls)
+	}
+	if got := l.figures(t)["webhook_gateway_largest_share_ratio"]; got != 1 {
+		t.Errorf("the largest share is %v, want 1", got)
+	}
+
+	d := &Dispatcher{endpoints: &endpoints{}, gateway: &gateway{quotas: l.quotas}}
+	if _, ok := d.match(item.Event); ok {
+		t.Fatal("matched without a list")
+	}
+	holds("without a list", 10_000)
+	p := endpointOf("e", "https://127.0.0.1/")
+	p.Namespace, p.Events = "a", nil
+	d.endpoints.Store(endpoint.NewSnapshot([]*endpoint.Endpoint{p}))
+	deliveries, ok := d.match(item.Event)
+	if !ok {
+		t.Fatal("not matched")
+	}
+	if got, want := l.holds("a"), 5000+int64(len(deliveries))*5512; got != want {
+		t.Errorf("with %d deliveries the namespace holds %d bytes, want %d", len(deliveries), got, want)
+	}
+	for range 2 { // the second is from before a restart
+		d.match(item.Event)
+	}
+	holds("after all is matched", 0)
+	if len(l.unmatched) != 0 || len(l.under) != 0 {
+		t.Errorf("%v is unmatched and %v is being stored for ever", l.unmatched, l.under)
+	}
 }
 
-func (a *appends) Append(context.Context, []ingest.Item) ([]ingest.Accepted, error) {
+type appends struct {
+	calls    int
+	err      error
+	repeated bool
+}
+
+func (a *appends) Append(_ context.Context, items []ingest.Item) ([]ingest.Accepted, error) {
 	a.calls++
-	return nil, a.err
+	if a.err != nil {
+		return nil, a.err
+	}
+	accepted := make([]ingest.Accepted, len(items))
+	for i := range accepted {
+		accepted[i].Repeated = a.repeated
+	}
+	return accepted, nil
 }
 
 func TestQuotaOptions(t *testing.T) {
@@ -297,10 +368,29 @@ func TestQuotaOptions(t *testing.T) {
 		}
 	}
 	o := gatewayOptions()
+	if o.maxPerNamespace() != o.MaxInFlight/2 {
+		t.Errorf("a namespace may have %d attempts under way", o.maxPerNamespace())
+	}
 	if o.namespaceShare() != 256<<20 || o.endpointShare() != 0.0625 {
 		t.Errorf("shares are %d bytes and %v", o.namespaceShare(), o.endpointShare())
 	}
-	if o.Gateway = false; o.endpointShare() != 0 {
-		t.Errorf("a sidecar's endpoint has a share of %v, want the queue's default", o.endpointShare())
+	if o.Gateway = false; o.endpointShare() != 0 || o.maxPerNamespace() != 0 {
+		t.Errorf("a sidecar's endpoint has a share of %v, and its namespace %d attempts; want the defaults", o.endpointShare(), o.maxPerNamespace())
+	}
+}
+
+// An endpoint whose share is smaller than an event would never get it.
+func TestSharesHoldTheLargestEvent(t *testing.T) {
+	for product, good := range map[int64]bool{4 * largestDelivery: true, 4*largestDelivery - 64: false} {
+		o := gatewayOptions()
+		o.QueueMaxBytes = 16 << 20
+		o.NamespaceShare = float64(product) / float64(o.QueueMaxBytes)
+		err := o.Validate()
+		if (err == nil) != good {
+			t.Errorf("a share of %d bytes: error is %v", o.namespaceShare(), err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "--namespace-share") || !strings.Contains(err.Error(), "--queue-max-bytes")) {
+			t.Errorf("the error does not name the flags: %v", err)
+		}
 	}
 }

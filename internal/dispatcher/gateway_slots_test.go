@@ -83,9 +83,10 @@ func TestANamespaceLeavesSlotsToOthers(t *testing.T) {
 	known := &endpoint.Current{}
 	known.Store(endpoint.NewSnapshot(append(list, single)))
 	poster := &slow{namespace: "many", answer: make(chan struct{}), answered: map[string]int{}}
-	s := newSlots(deliverQueue{q}, all)
-	stage := deliver.New(deliver.Options{Queue: s, Endpoints: known, Poster: poster, Metrics: deliver.NewMetrics(prometheus.NewRegistry()),
-		MaxInFlight: all, Now: time.Now})
+	o := gatewayOptions()
+	o.MaxInFlight = all
+	stage := deliver.New(deliver.Options{Queue: deliverQueue{q}, Endpoints: known, Poster: poster,
+		Metrics: deliver.NewMetrics(prometheus.NewRegistry()), MaxInFlight: all, MaxPerNamespace: o.maxPerNamespace(), Now: time.Now})
 	stage.Start(t.Context())
 	defer func() {
 		stage.Stop(context.Background())
@@ -116,7 +117,9 @@ func TestANamespaceLeavesSlotsToOthers(t *testing.T) {
 	for range each {
 		add("many", list...)
 	}
-	until("half of the slots taken", func() bool { return poster.underWay() == all/2 })
+	// Nothing is known of its endpoints: three quarters of its half.
+	const most = all / 2 * 3 / 4
+	until("its part of the slots taken", func() bool { return poster.underWay() == most })
 	for range 5 {
 		add("single", single)
 	}
@@ -127,10 +130,5 @@ func TestANamespaceLeavesSlotsToOthers(t *testing.T) {
 	until("an empty queue", func() bool { return q.Stats().Waiting == 0 && stage.InFlight() == 0 })
 	if poster.most > all/2 {
 		t.Errorf("%d attempts of one namespace were under way, want at most %d", poster.most, all/2)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.held) != 0 || len(s.waiting) != 0 {
-		t.Errorf("%v slots are held and %v wait in an idle gateway", s.held, s.waiting)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/garyclub/webhook-operator/internal/egress"
+	"github.com/garyclub/webhook-operator/internal/event"
 	"github.com/garyclub/webhook-operator/internal/ingest"
 	"github.com/garyclub/webhook-operator/internal/version"
 )
@@ -150,6 +151,10 @@ func (o *Options) validateGateway() (errs []error) {
 	if !(o.NamespaceShare > 0 && o.NamespaceShare <= 1) { // which is what NaN is not, either
 		errs = append(errs, errors.New("--namespace-share: must be more than 0 and at most 1"))
 	}
+	if o.NamespaceShare > 0 && o.endpointShare()*float64(o.QueueMaxBytes) < largestDelivery {
+		errs = append(errs, fmt.Errorf("--namespace-share, --queue-max-bytes: a quarter of the share is for one endpoint and must hold "+
+			"the largest event, %d bytes: their product must be at least %d", largestDelivery, 4*largestDelivery))
+	}
 	if !(o.NamespaceEventsPerSecond >= 0 && o.NamespaceEventsPerSecond <= maxEventsPerSecond) {
 		errs = append(errs, errors.New("--namespace-events-per-second: must be 0, for no limit, to 1000000"))
 	}
@@ -162,6 +167,9 @@ func (o *Options) validateGateway() (errs []error) {
 // maxEventsPerSecond is more than any gateway takes.
 const maxEventsPerSecond = 1_000_000
 
+// largestDelivery is what a delivery of the largest event holds. An endpoint whose share is smaller would never get it.
+const largestDelivery = event.MaxPayloadBytes + deliveryBytes
+
 // namespaceShare is the bytes that the deliveries of one namespace may hold in a gateway.
 func (o *Options) namespaceShare() int64 { return int64(o.NamespaceShare * float64(o.QueueMaxBytes)) }
 
@@ -169,6 +177,14 @@ func (o *Options) namespaceShare() int64 { return int64(o.NamespaceShare * float
 func (o *Options) endpointShare() float64 {
 	if o.Gateway {
 		return o.NamespaceShare / 4
+	}
+	return 0
+}
+
+// maxPerNamespace keeps half of a gateway's attempts from any one namespace; 0 is no bound.
+func (o *Options) maxPerNamespace() int {
+	if o.Gateway {
+		return max(o.MaxInFlight/2, 1)
 	}
 	return 0
 }

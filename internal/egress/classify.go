@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -74,6 +75,14 @@ func classifyAlert(text string) *Error {
 // resetByPeer is the cause of a stream's error that the receiver has sent, and not we have found.
 const resetByPeer = "received from peer"
 
+// connectionLost begins the errors without a type by which HTTP/2 says that a connection ended below a request: by a ping
+// without an answer, by us, or by a GOAWAY.
+var connectionLost = []string{"http2: client conn", "http2: Transport received "}
+
+func lost(err error) bool {
+	return slices.ContainsFunc(connectionLost, func(prefix string) bool { return strings.HasPrefix(err.Error(), prefix) })
+}
+
 func classifyNetwork(err error) *Error {
 	var (
 		dns     *net.DNSError
@@ -91,7 +100,7 @@ func classifyNetwork(err error) *Error {
 		return ErrRefused
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return ErrReset
-	case errors.As(err, &goAway), errors.As(err, &stream) && stream.Cause != nil && stream.Cause.Error() == resetByPeer:
+	case errors.As(err, &goAway), errors.As(err, &stream) && stream.Cause != nil && stream.Cause.Error() == resetByPeer, lost(err):
 		return ErrReset
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return ErrTimedOut

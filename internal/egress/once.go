@@ -13,25 +13,30 @@ import (
 	"sync/atomic"
 )
 
-// once sees to it that a receiver sees one request for each attempt. net/http repeats requests by itself, in cases of
-// which one is welcome: the receiver had closed a connection that was kept, before a byte of the request was written.
+// once sees to it that a receiver acts on one request for each attempt. The transport repeats requests by itself, in
+// cases of which two are welcome: the receiver had closed a connection that was kept, before a byte of the request was
+// written; and the receiver says that it has not processed the request.
 //
-//   - Over HTTP/1 it asks for the body again in that case alone, unless a header makes it take the request for one that
-//     may be repeated; see notReplayable.
-//   - Over HTTP/2 it also repeats a request whose stream the receiver reset with REFUSED_STREAM or PROTOCOL_ERROR, or
-//     that a GOAWAY left out, as often as the time allows: thousands of times. A receiver that counts requests has seen
-//     each of them, and that it did not act on them is its word alone, so from the first header on there is no body to
-//     repeat: the attempt fails, and the schedule decides. Before that, another connection is taken as over HTTP/1.
+//   - Over HTTP/1 the body is asked for again in the first case alone, unless a header makes net/http take the request for
+//     one that may be repeated; see notReplayable.
+//   - Over HTTP/2 it is also asked for when a GOAWAY left the request's stream out, as each does that announces an ordinary
+//     shutdown too late, or when the stream was reset with REFUSED_STREAM. RFC 9113 (6.8, 8.7) has both mean that nothing of
+//     the request was processed. The transport would repeat it as often as the time allows, and a receiver that says so
+//     each time has nothing for us: after maxStreams there is no body to repeat, the attempt fails, and the schedule
+//     decides. Whatever else ends a stream, the request may have been processed, and the body is not asked for.
 type once struct {
 	body []byte
-	// streamed says that the request's header was given to an HTTP/2 connection.
-	streamed atomic.Bool
+	// streams counts how often the request's header was given to an HTTP/2 connection.
+	streams atomic.Int64
 }
+
+// maxStreams is how many HTTP/2 streams an attempt may take: one, and one for a request that was not processed.
+const maxStreams = 2
 
 // again is asked for the body when the request is to be repeated.
 func (o *once) again() (io.ReadCloser, error) {
-	if o.streamed.Load() {
-		return nil, ErrReset // the receiver may have seen the request
+	if o.streams.Load() >= maxStreams {
+		return nil, ErrReset
 	}
 	return io.NopCloser(bytes.NewReader(o.body)), nil
 }
@@ -42,8 +47,8 @@ func (o *once) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GotConn: metered,
 		WroteHeaderField: func(name string, _ []string) {
-			if strings.HasPrefix(name, ":") { // HTTP/2 alone has such, and they come first
-				o.streamed.Store(true)
+			if name == ":method" { // HTTP/2 alone has it, once in each header
+				o.streams.Add(1)
 			}
 		},
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {

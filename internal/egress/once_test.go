@@ -73,9 +73,12 @@ func postKeyed(t *testing.T, c *Client, p *endpoint.Endpoint, name string) *Erro
 	return failure
 }
 
-// TestRequestsAreNotRepeatedOverHTTP2 resets each stream once its header has come.
-func TestRequestsAreNotRepeatedOverHTTP2(t *testing.T) {
-	for _, code := range []http2.ErrCode{http2.ErrCodeRefusedStream, http2.ErrCodeProtocol} {
+// TestStreamsThatAreReset resets each stream once its header has come. Only REFUSED_STREAM says that the request was not
+// processed, and it is believed once.
+func TestStreamsThatAreReset(t *testing.T) {
+	for code, want := range map[http2.ErrCode]int64{
+		http2.ErrCodeRefusedStream: 2, http2.ErrCodeProtocol: 1, http2.ErrCodeInternal: 1, http2.ErrCodeCancel: 1,
+	} {
 		t.Run(code.String(), func(t *testing.T) {
 			var seen atomic.Int64
 			p := hostile(t, func(conn net.Conn) {
@@ -94,8 +97,77 @@ func TestRequestsAreNotRepeatedOverHTTP2(t *testing.T) {
 			if _, failure := post(t, client(t), p, time.Second); !errors.Is(failure, ErrReset) {
 				t.Errorf("a post that was refused fails with %v, want %v", failure, ErrReset)
 			}
-			if n := seen.Load(); n != 1 {
-				t.Errorf("one post was seen %d times", n)
+			if n := seen.Load(); n != want {
+				t.Errorf("one post was seen %d times, want %d", n, want)
+			}
+		})
+	}
+}
+
+// TestGoAwayWithinAnAttempt answers the first post of a connection if it is to be kept, and says goodbye on the next one.
+func TestGoAwayWithinAnAttempt(t *testing.T) {
+	const forever = 1 << 30
+	for name, tc := range map[string]struct {
+		goodbyes  int64 // connections that end so
+		keep      bool
+		includes  bool // the goodbye's last stream is the post's, which may have been processed
+		code      http2.ErrCode
+		want      *Error
+		seen      int64
+		processed int64
+	}{
+		"a new connection":                   {goodbyes: 1, seen: 2, processed: 1},
+		"a kept connection":                  {goodbyes: 1, keep: true, seen: 2, processed: 1},
+		"each connection":                    {goodbyes: forever, want: ErrReset, seen: 2},
+		"each connection, kept":              {goodbyes: forever, keep: true, want: ErrReset, seen: 2},
+		"a request that was let in":          {goodbyes: forever, includes: true, want: ErrReset, seen: 1},
+		"a kept one's that was let in":       {goodbyes: forever, keep: true, includes: true, want: ErrReset, seen: 1},
+		"an error on the connection's first": {goodbyes: forever, code: http2.ErrCodeEnhanceYourCalm, want: ErrReset, seen: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var connections, seen, processed atomic.Int64
+			var warm atomic.Bool
+			p := hostile(t, func(conn net.Conn) {
+				goodbye := connections.Add(1) <= tc.goodbyes
+				framer := startHTTP2(conn)
+				for {
+					frame, err := framer.ReadFrame()
+					if err != nil {
+						return
+					}
+					f, ok := frame.(*http2.DataFrame)
+					if !ok || !f.StreamEnded() {
+						continue
+					}
+					switch warming := tc.keep && warm.CompareAndSwap(false, true); {
+					case warming:
+						_ = framer.WriteHeaders(answered(f.StreamID))
+					case !goodbye:
+						seen.Add(1)
+						processed.Add(1)
+						_ = framer.WriteHeaders(answered(f.StreamID))
+					case tc.includes:
+						seen.Add(1)
+						_ = framer.WriteGoAway(f.StreamID, tc.code, nil)
+						return
+					default:
+						seen.Add(1)
+						_ = framer.WriteGoAway(f.StreamID-1, tc.code, nil)
+					}
+				}
+			})
+			c := client(t)
+			if tc.keep {
+				if _, failure := post(t, c, p, 5*time.Second); failure != nil {
+					t.Fatal(failure)
+				}
+			}
+			reply, failure := post(t, c, p, 5*time.Second)
+			if failure != tc.want || failure == nil && reply.StatusCode != http.StatusOK {
+				t.Errorf("a post is answered with %d and fails with %v, want %v", reply.StatusCode, failure, tc.want)
+			}
+			if seen.Load() != tc.seen || processed.Load() != tc.processed {
+				t.Errorf("one post was seen %d times and processed %d times, want %d and %d", seen.Load(), processed.Load(), tc.seen, tc.processed)
 			}
 		})
 	}
@@ -125,8 +197,7 @@ func TestConnectionsThatWereClosedWhileIdleCostNothing(t *testing.T) {
 			}
 			if f, ok := frame.(*http2.DataFrame); ok && f.StreamEnded() {
 				seen.Add(1)
-				_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, EndHeaders: true, EndStream: true,
-					BlockFragment: ok200()})
+				_ = framer.WriteHeaders(answered(f.StreamID))
 				_ = framer.WriteGoAway(f.StreamID, http2.ErrCodeNo, nil)
 			}
 		}
@@ -143,9 +214,9 @@ func TestConnectionsThatWereClosedWhileIdleCostNothing(t *testing.T) {
 	}
 }
 
-// ok200 is the header of an answer.
-func ok200() []byte {
+// answered is the whole of a stream's answer.
+func answered(stream uint32) http2.HeadersFrameParam {
 	var b bytes.Buffer
 	_ = hpack.NewEncoder(&b).WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
-	return b.Bytes()
+	return http2.HeadersFrameParam{StreamID: stream, EndHeaders: true, EndStream: true, BlockFragment: b.Bytes()}
 }

@@ -132,19 +132,23 @@ func TestClassify(t *testing.T) {
 		err  error
 		want *Error
 	}{
-		"known":               {err: fmt.Errorf("wrapped: %w", ErrAddressRefused), want: ErrAddressRefused},
-		"interrupted":         {ctx: canceled, err: dial(syscall.ECONNRESET), want: ErrCanceled},
-		"deadline":            {err: dial(os.ErrDeadlineExceeded), want: ErrTimedOut},
-		"refused":             {err: dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), want: ErrRefused},
-		"reset":               {err: dial(os.NewSyscallError("read", syscall.ECONNRESET)), want: ErrReset},
-		"no route":            {err: dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), want: ErrUnreachable},
-		"kernel's timeout":    {err: dial(os.NewSyscallError("connect", syscall.ETIMEDOUT)), want: ErrTimedOut},
-		"no such host":        {err: &net.DNSError{IsNotFound: true}, want: ErrHostNotFound},
-		"name server is away": {err: &net.DNSError{IsTemporary: true}, want: ErrDNS},
-		"client certificate":  {err: errors.New("remote error: tls: certificate required"), want: ErrClientCert},
-		"other alert":         {err: errors.New("remote error: tls: handshake failure"), want: ErrHandshake},
-		"header":              {err: errors.New("net/http: invalid header field value for \"X\""), want: ErrHeader},
-		"anything else":       {err: errors.New("malformed HTTP response \"hunter2\""), want: ErrAnswer},
+		"known":                {err: fmt.Errorf("wrapped: %w", ErrAddressRefused), want: ErrAddressRefused},
+		"interrupted":          {ctx: canceled, err: dial(syscall.ECONNRESET), want: ErrCanceled},
+		"deadline":             {err: dial(os.ErrDeadlineExceeded), want: ErrTimedOut},
+		"refused":              {err: dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), want: ErrRefused},
+		"reset":                {err: dial(os.NewSyscallError("read", syscall.ECONNRESET)), want: ErrReset},
+		"no route":             {err: dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), want: ErrUnreachable},
+		"kernel's timeout":     {err: dial(os.NewSyscallError("connect", syscall.ETIMEDOUT)), want: ErrTimedOut},
+		"no such host":         {err: &net.DNSError{IsNotFound: true}, want: ErrHostNotFound},
+		"name server is away":  {err: &net.DNSError{IsTemporary: true}, want: ErrDNS},
+		"client certificate":   {err: errors.New("remote error: tls: certificate required"), want: ErrClientCert},
+		"other alert":          {err: errors.New("remote error: tls: handshake failure"), want: ErrHandshake},
+		"header":               {err: errors.New("net/http: invalid header field value for \"X\""), want: ErrHeader},
+		"ping unanswered":      {err: errors.New("http2: client connection lost"), want: ErrReset},
+		"closed by us":         {err: errors.New("http2: client connection force closed via ClientConn.Close"), want: ErrReset},
+		"GOAWAY with an error": {err: errors.New("http2: Transport received GOAWAY from server ErrCode:ENHANCE_YOUR_CALM"), want: ErrReset},
+		"HTTP/2 within text":   {err: errors.New("malformed HTTP response \"http2: client connection lost\""), want: ErrAnswer},
+		"anything else":        {err: errors.New("malformed HTTP response \"hunter2\""), want: ErrAnswer},
 	} {
 		if tc.ctx == nil {
 			tc.ctx = context.Background()

@@ -63,13 +63,18 @@ const firstRead = 4 << 10
 // body is read into memory of its own, which the events keep, and takes from the budget as it comes: what is announced
 // alone costs nothing.
 type body struct {
-	budget *budget
-	bytes  []byte
-	taken  int64
+	budget    *budget
+	shares    *shares
+	namespace string
+	bytes     []byte
+	taken     int64
 }
 
 // release gives back what it has taken.
-func (b *body) release() { b.budget.give(b.taken) }
+func (b *body) release() {
+	b.budget.give(b.taken)
+	b.shares.give(b.namespace, b.taken)
+}
 
 func (b *body) read(f form, w http.ResponseWriter, r *http.Request) *problem {
 	most := f.limit + 1 // the byte that is too much, or the end
@@ -80,8 +85,8 @@ func (b *body) read(f form, w http.ResponseWriter, r *http.Request) *problem {
 	}
 	in := http.MaxBytesReader(w, r.Body, f.limit)
 	for size := min(firstRead, most); ; size = min(2*size, most) {
-		if !b.grow(size) {
-			return newProblem(kindBusy, "too many bytes are under way")
+		if refused := b.grow(size); refused != nil {
+			return refused
 		}
 		for len(b.bytes) < cap(b.bytes) {
 			n, err := in.Read(b.bytes[len(b.bytes):cap(b.bytes)])
@@ -93,16 +98,20 @@ func (b *body) read(f form, w http.ResponseWriter, r *http.Request) *problem {
 	}
 }
 
-// grow makes room for size bytes, when the budget has that much.
-func (b *body) grow(size int64) bool {
+// grow makes room for size bytes, when the namespace's share and the budget have that much.
+func (b *body) grow(size int64) *problem {
+	if !b.shares.take(b.namespace, size-b.taken) {
+		return newProblem(kindCrowd, "too many bytes of the namespace are under way: wait for answers")
+	}
 	if !b.budget.take(size - b.taken) {
-		return false
+		b.shares.give(b.namespace, size-b.taken)
+		return newProblem(kindBusy, "too many bytes are under way")
 	}
 	b.taken = size
 	grown := make([]byte, len(b.bytes), size)
 	copy(grown, b.bytes)
 	b.bytes = grown
-	return true
+	return nil
 }
 
 // ended says what the end of a body means; nil is a good one.

@@ -62,6 +62,7 @@ func (c *connections) admit(conn *connection) (victim *connection, ok bool) {
 	}
 	if c.open >= c.most {
 		victim, _ = c.waiting.Front().Value.(*connection) // there is nothing else in it
+		victim.end()                                      // now: its request may come whole before it is closed
 	}
 	c.open++
 	conn.place = c.waiting.PushBack(conn)
@@ -88,14 +89,20 @@ type connection struct {
 // Close may be called again.
 func (c *connection) Close() error {
 	c.all.mu.Lock()
-	if !c.gone {
-		c.gone = true
-		c.all.open--
-		c.leave()
-		c.all.freed.Signal()
-	}
+	c.end()
 	c.all.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// end needs the lock. What comes over the connection from now on is not handled.
+func (c *connection) end() {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	c.all.open--
+	c.leave()
+	c.all.freed.Signal()
 }
 
 // leave needs the lock.
@@ -106,11 +113,12 @@ func (c *connection) leave() {
 	}
 }
 
-// handled takes the connection out of those that wait.
-func (c *connection) handled() {
+// handled takes the connection out of those that wait; false when it has ended.
+func (c *connection) handled() bool {
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
 	c.leave()
+	return !c.gone
 }
 
 // waits puts it behind those that wait.
@@ -141,11 +149,11 @@ func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, connectionOf(conn))
 }
 
-// handled is called when a request has come whole: its connection is not closed before the answer is written.
-func handled(ctx context.Context) {
-	if c, _ := ctx.Value(connectionKey{}).(*connection); c != nil { // a handler may be without a server
-		c.handled()
-	}
+// handled is called when a request has come whole: its connection is not closed before the answer is written. False says
+// that it was closed for another one; nobody would hear the answer.
+func handled(ctx context.Context) bool {
+	c, _ := ctx.Value(connectionKey{}).(*connection)
+	return c == nil || c.handled() // a handler may be without a server
 }
 
 // answered is called at each change of a connection's state, of which one says that an answer was written.

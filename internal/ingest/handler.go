@@ -20,9 +20,10 @@ import (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.opt.Now()
 	w.Header().Set("Cache-Control", "no-store")
-	if len(r.TransferEncoding) > 0 {
+	if s.opt.TLS != nil && len(r.TransferEncoding) > 0 {
 		// net/http hides a Content-Length that came with it. Whoever goes by that takes another byte for the beginning of
-		// the next request, so there is none on this connection (RFC 9112, section 6.1).
+		// the next request, so there is none on this connection (RFC 9112, section 6.1). Nobody stands between a sidecar
+		// and its app.
 		w.Header().Set("Connection", "close")
 	}
 	answer, refused := s.handle(w, r)
@@ -61,13 +62,15 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) ([]byte, *proble
 	if refused != nil {
 		return nil, refused
 	}
-	b := body{budget: &s.buffer}
+	b := body{budget: &s.buffer, shares: s.shares, namespace: namespace}
 	defer b.release()
 	if refused := b.read(form, w, r); refused != nil {
 		return nil, refused
 	}
 	// Only now: who sends slowly takes part of the memory, and nothing of the time of others.
-	handled(r.Context())
+	if !handled(r.Context()) {
+		return nil, newProblem(kindBusy, "the connection was closed for a new one")
+	}
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()

@@ -8,10 +8,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/garyclub/webhook-operator/internal/event"
@@ -307,6 +309,78 @@ func TestMoreRequestsThanSlotsAreRefused(t *testing.T) {
 	close(f.queue.proceed)
 	if w := <-done; w.Code != 202 {
 		t.Errorf("the first one: %d", w.Code)
+	}
+}
+
+// Bodies of one namespace that stop half way take a quarter of the memory, and nothing of the others'.
+func TestBodiesOfANamespaceTakeAPartOfTheMemory(t *testing.T) {
+	f := newFixture(func(o *Options) {
+		o.Authenticate = func(_ *http.Request, named string) (string, error) { return named, nil }
+	})
+	big := strings.Repeat(`{"event":"custom.a","timestamp":"2026-01-01T00:00:00Z","d":"`+strings.Repeat("x", 200_000)+"\"}\n", 40)
+	post := func(namespace string) *httptest.ResponseRecorder {
+		return f.do(t, request{path: namespacePrefix + namespace + namespaceSuffix, contentType: ndjsonType, body: big})
+	}
+	half := make(chan struct{})
+	stops := iotest.ErrReader(errors.New("it has gone"))
+	slow := &pausing{Reader: io.MultiReader(strings.NewReader(big[:len(big)/2+1]), stops), at: len(big)/2 + 1, reached: half, proceed: make(chan struct{})}
+	done := make(chan int)
+	go func() {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, namespacePrefix+"greedy"+namespaceSuffix, slow)
+		r.Header.Set("Content-Type", ndjsonType)
+		r.ContentLength = int64(len(big))
+		w := httptest.NewRecorder()
+		f.server.ServeHTTP(w, r)
+		done <- w.Code
+	}()
+	<-half
+	w := post("greedy")
+	checkProblem(t, w, 429, kindCrowd, "", 0)
+	if w.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	if w := post("other"); w.Code != 202 {
+		t.Errorf("another namespace: %d", w.Code)
+	}
+	close(slow.proceed)
+	if code := <-done; code != 400 {
+		t.Errorf("the body that stopped: %d", code)
+	}
+	if w := post("greedy"); w.Code != 202 {
+		t.Errorf("after it: %d", w.Code)
+	}
+	if left := f.server.buffer.left.Load(); left != f.server.opt.MaxBufferedBytes || len(f.server.shares.taken) != 0 {
+		t.Errorf("%d bytes are left, want all; %v is taken by namespace", left, f.server.shares.taken)
+	}
+}
+
+// pausing tells when that many bytes were read, and goes on when it may.
+type pausing struct {
+	io.Reader
+	at               int
+	reached, proceed chan struct{}
+}
+
+func (p *pausing) Read(b []byte) (int, error) {
+	if p.at == 0 {
+		close(p.reached)
+		<-p.proceed
+	}
+	n, err := p.Reader.Read(b)
+	p.at -= n
+	return n, err
+}
+
+// A share has room for a batch as large as may be, and a sidecar's namespace has all.
+func TestSharesOfTheMemory(t *testing.T) {
+	if s := newShares(MaxBatchBytes); !s.take("a", MaxBatchBytes+1) || s.take("a", 1) || !s.take("b", 1) {
+		t.Errorf("the smallest share is %d bytes", s.most)
+	}
+	if s := newShares(64 << 20); !s.take("a", 16<<20) || s.take("a", 1) {
+		t.Errorf("a quarter is %d bytes", s.most)
+	}
+	if newFixture().server.shares != nil {
+		t.Error("a sidecar's namespace has a part of the memory")
 	}
 }
 

@@ -130,7 +130,7 @@ func shapes() map[string]spoken {
 		"another transfer encoding":    {raw: spokenHead(json, "Transfer-Encoding: gzip, chunked") + "\r\n", want: []int{501}},
 		"chunked, oddly spelled":       {raw: spokenHead(json, "Transfer-Encoding: \x0bchunked") + "\r\n" + chunk + "0\r\n\r\n", want: []int{400}},
 		"two lengths":                  {raw: spokenHead(json, length, "Content-Length: 5") + "\r\n" + custom, want: []int{400}},
-		"a length and chunked":         {raw: spokenHead(json, length, "Transfer-Encoding: chunked") + "\r\n0\r\n\r\n" + custom, want: []int{400}},
+		"a length and chunked":         {raw: spokenHead(json, length, "Transfer-Encoding: chunked") + "\r\n0\r\n\r\n" + custom, want: []int{400, 400}},
 		"a length with a sign":         {raw: spokenHead(json, "Content-Length: +5") + "\r\nhello", want: []int{400}},
 		"negative length":              {raw: spokenHead(json, "Content-Length: -1") + "\r\n", want: []int{400}},
 		"a length beyond all":          {raw: spokenHead(json, "Content-Length: 99999999999999999999") + "\r\n", want: []int{400}},

@@ -137,7 +137,8 @@ type Options struct {
 	// MaxConnections bounds the connections, 1,024 by default; for more, those are closed that we wait for the longest.
 	MaxConnections int
 	// MaxBufferedBytes bounds the bodies in memory, 32 MiB by default; more are answered 503. A body counts as far as it
-	// has come, and 4 KiB at the least.
+	// has come, and 4 KiB at the least. Where callers are authenticated a namespace has a quarter of it, and one batch at
+	// the least; more are answered 429.
 	MaxBufferedBytes int64
 
 	Registerer prometheus.Registerer

@@ -37,6 +37,7 @@ type Server struct {
 	metrics *metrics
 	slots   chan struct{}
 	buffer  budget
+	shares  *shares // of the buffer; nil where there is one namespace
 	closing atomic.Bool
 	// report keeps a broken disk from filling the log.
 	report rate.Sometimes
@@ -56,6 +57,9 @@ func New(o Options) *Server {
 	o.setDefaults()
 	s := &Server{opt: o, slots: make(chan struct{}, o.MaxConcurrent), report: rate.Sometimes{Interval: 10 * time.Second}}
 	s.buffer.left.Store(o.MaxBufferedBytes)
+	if o.named {
+		s.shares = newShares(o.MaxBufferedBytes)
+	}
 	s.metrics = newMetrics(o.Registerer, func() float64 { return float64(len(s.slots)) })
 	return s
 }
@@ -151,16 +155,3 @@ func (l serverLog) Write(line []byte) (int, error) {
 	l.log.Info("http server reported", "detail", strings.TrimSpace(string(line)))
 	return len(line), nil
 }
-
-// budget is a number of bytes that requests share.
-type budget struct{ left atomic.Int64 }
-
-func (b *budget) take(n int64) bool {
-	if b.left.Add(-n) >= 0 {
-		return true
-	}
-	b.left.Add(n)
-	return false
-}
-
-func (b *budget) give(n int64) { b.left.Add(n) }

@@ -6,6 +6,7 @@ package ingest
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -188,6 +189,56 @@ func TestConnectionsThatAreHandledAreNotClosedForNewOnes(t *testing.T) {
 	for range 2 {
 		if got := <-status; got != 202 {
 			t.Errorf("answered %d", got)
+		}
+	}
+}
+
+// A connection that was chosen to go takes nothing with it: its request would be stored, and its producer hear nothing.
+func TestWhatComesOverAConnectionThatGoesIsNotStored(t *testing.T) {
+	f := newFixture()
+	all := newConnections(nil, 1)
+	var conns [2]*connection
+	for i := range conns {
+		near, far := net.Pipe()
+		t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+		conns[i] = &connection{Conn: near, all: all}
+		victim, ok := all.admit(conns[i])
+		if !ok || (victim != nil) != (i == 1) {
+			t.Fatalf("connection %d is admitted: %v, for %v", i, ok, victim)
+		}
+	}
+	post := func(over *connection) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(withConnection(t.Context(), over), http.MethodPost, Path, strings.NewReader(custom))
+		r.Header.Set("Content-Type", jsonType)
+		w := httptest.NewRecorder()
+		f.server.ServeHTTP(w, r)
+		return w
+	}
+	checkProblem(t, post(conns[0]), 503, kindBusy, "", 0) // chosen, and not closed yet
+	if n := f.queue.calls(); n != 0 {
+		t.Errorf("%d appends for a producer that hears nothing", n)
+	}
+	if w := post(conns[1]); w.Code != 202 {
+		t.Errorf("the new one: %d", w.Code)
+	}
+	_ = conns[0].Close()
+	_ = conns[1].Close()
+	if all.open != 0 || all.waiting.Len() != 0 {
+		t.Errorf("%d are open and %d wait after all were closed", all.open, all.waiting.Len())
+	}
+}
+
+// Between a gateway and a producer something may read another length than we do; between a sidecar and its app nothing.
+func TestChunkedRequestsEndAGatewaysConnection(t *testing.T) {
+	for _, config := range []*tls.Config{nil, {MinVersion: tls.VersionTLS12}} {
+		f := newFixture(func(o *Options) { o.TLS = config })
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, strings.NewReader(custom))
+		r.Header.Set("Content-Type", jsonType)
+		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1
+		w := httptest.NewRecorder()
+		f.server.ServeHTTP(w, r)
+		if closed := w.Header().Get("Connection") == "close"; w.Code != 202 || closed != (config != nil) {
+			t.Errorf("TLS %v: %d, and the connection is closed: %v", config != nil, w.Code, closed)
 		}
 	}
 }
