@@ -7,7 +7,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ENV CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH
-RUN go build -trimpath -ldflags "-s -w -X github.com/garyclub/webhook-operator/internal/version.Version=${VERSION}" \
+RUN go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/garyclub/webhook-operator/internal/version.Version=${VERSION}" \
     -o /out/ ./cmd/manager ./cmd/dispatcher
 
 # Nothing but a static binary and the CAs that receivers' certificates are checked against.

@@ -2,9 +2,9 @@
 # Copyright The webhook-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Builds binaries and image archives in two copies of the tree, in folders of other names and depths and, the second time, with an
-# empty build cache, and fails when a byte differs. Then it builds once more under another version, to show that a
-# difference is seen. Some minutes, most of them the empty cache's.
+# Builds binaries and image archives in two copies of the tree, in folders of other names and depths, the first within a git
+# repository and the second in none and with an empty build cache, and fails when a byte differs. Then it builds once more
+# under another version, to show that a difference is seen. Some minutes, most of them the empty cache's.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,6 +12,16 @@ tmp=$(mktemp -d)
 trap 'chmod -R u+w "$tmp" && rm -rf "$tmp"' EXIT
 # The CAs of the images are the builder's choice; the same for both here.
 printf -- '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n' >"$tmp/ca.crt"
+
+# Go's default, whatever is set where this runs: the state of a repository that a build is made in is told to the binary.
+export GOFLAGS=-buildvcs=auto
+
+commit() { # commit FOLDER: makes it a git repository with one commit
+  git -C "$1" init -q
+  git -C "$1" add -A
+  git -C "$1" -c user.name=reproducible -c user.email=reproducible@example.com -c commit.gpgSign=false -c core.hooksPath=/dev/null \
+    commit -q -m 'a commit'
+}
 
 sums() { # sums FOLDER VERSION: builds there and prints what came out
   (cd "$1" && make oci VERSION="$2" CA_CERTIFICATES="$tmp/ca.crt") >"$tmp/log" 2>&1 || {
@@ -24,6 +34,7 @@ sums() { # sums FOLDER VERSION: builds there and prints what came out
 
 "$root/hack/copy-tree.sh" "$tmp/one"
 "$root/hack/copy-tree.sh" "$tmp/another-folder/of/another/depth"
+commit "$tmp/one"
 first=$(sums "$tmp/one" v0.0.0-reproducible)
 second=$(GOCACHE=$tmp/cache sums "$tmp/another-folder/of/another/depth" v0.0.0-reproducible)
 echo "$first"

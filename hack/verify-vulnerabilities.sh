@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fails when the packages (by default those of the binaries) call what the Go vulnerability database knows to be
-# vulnerable, with status 3; and when that cannot be told, with status 4. It never passes without a database. The standard
-# library is judged as it is in the toolchain that go.mod names, which the release is built with, whichever go runs here.
+# vulnerable, with status 3; when there is no database to tell it by, or not the toolchain, with status 4; and when the check
+# itself fails, with status 5. It never passes without a database. The standard library is judged as it is in the toolchain
+# that go.mod names, which the release is built with, whichever go runs here.
 #
 #   GOVULNDB               the database; by default https://vuln.go.dev, or where that cannot be reached the mirror that
 #                          hack/vulndb.sh makes. file:///FOLDER is a mirror
@@ -27,6 +28,11 @@ untold() { # untold REASON
   exit 4
 }
 
+broken() { # broken REASON
+  printf '!!! vulnerabilities: THE CHECK FAILED: %s\n' "$1" >&2
+  exit 5
+}
+
 # A mirror that is empty, or was forgotten, would find nothing for ever.
 check_mirror() { # check_mirror FOLDER
   local modified age
@@ -44,19 +50,22 @@ GOTOOLCHAIN=${GOTOOLCHAIN:-$(sed -nE 's/^toolchain (.*)$/\1/p' go.mod)}
 export GOTOOLCHAIN
 go version || untold "the toolchain $GOTOOLCHAIN cannot be had"
 
-[ -x "$tool" ] || untold "$tool is not there: make installs it"
-if [ -z "${GOVULNDB:-}" ] && ! curl -fsS -m 10 -o /dev/null "$database/index/db.json" 2>/dev/null; then
+[ -x "$tool" ] || broken "$tool is not there: make installs it"
+reached() { curl -fsS -m 10 -o /dev/null "$database/index/db.json" 2>/dev/null; }
+if [ -z "${GOVULNDB:-}" ] && ! reached; then
   mirror=$(hack/vulndb.sh) || untold "$database cannot be reached, and no mirror can be made"
   database=file://$mirror max_age=${VULNDB_MAX_AGE_DAYS:-45}
 fi
+# What the tool fails at from here on is no matter of reach.
 case $database in
   file://*) check_mirror "${database#file://}" ;;
+  *) reached || untold "$database cannot be reached" ;;
 esac
 status=0
 "$tool" -db "$database" -scan symbol "${packages[@]}" || status=$?
 case $status in
   0) echo "no known vulnerability is called, by $database" ;;
   3) echo "!!! vulnerabilities: FOUND, see above: update what is named, or the Go toolchain" >&2 ;;
-  *) untold "govulncheck failed with status $status, see above; is $database within reach?" ;;
+  *) broken "govulncheck ended with status $status, see above" ;;
 esac
 exit "$status"

@@ -10,8 +10,9 @@
 set -euo pipefail
 
 version=${VULNDB_VERSION:-latest}
+made=
 cd "$(mktemp -d)" # outside of any module
-trap 'rm -rf "$PWD"' EXIT
+trap 'rm -rf "$PWD" ${made:+"$made"}' EXIT
 field() { sed -nE "s/^\t\"$1\": \"(.*)\",?$/\1/p" module.json; }
 
 GOFLAGS=-mod=mod go mod download -json "golang.org/x/vulndb@$version" >module.json
@@ -20,11 +21,12 @@ mirror=${XDG_CACHE_HOME:-$HOME/.cache}/webhook-operator/vulndb-$version
 if ! [ -e "$mirror/index/db.json" ]; then
   modified=$(sed -nE 's/.*"Time":"([^"]+)".*/\1/p' "$(field Info)")
   [ -n "$modified" ]
-  go run "golang.org/x/vulndb/cmd/indexdb@$version" -vulns "$(field Dir)/data/osv" -out "$PWD/made" >&2
-  printf '{"modified":"%s"}' "$modified" >made/index/db.json
-  gzip -c made/index/db.json >made/index/db.json.gz
   mkdir -p "$(dirname "$mirror")"
-  rm -rf "$mirror"
-  mv made "$mirror" # whole or not at all
+  made=$(mktemp -d "$mirror.XXXXXX") # on the same file system, so that mv is a rename: whole or not at all
+  go run "golang.org/x/vulndb/cmd/indexdb@$version" -vulns "$(field Dir)/data/osv" -out "$made/db" >&2
+  printf '{"modified":"%s"}' "$modified" >"$made/db/index/db.json"
+  gzip -c "$made/db/index/db.json" >"$made/db/index/db.json.gz"
+  [ -e "$mirror/index/db.json" ] || rm -rf "$mirror"
+  mv -T "$made/db" "$mirror" || [ -e "$mirror/index/db.json" ] # or somebody else was faster
 fi
 printf '%s\n' "$mirror"

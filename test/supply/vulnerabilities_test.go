@@ -21,7 +21,11 @@ const (
 	fine   = 0
 	found  = 3
 	untold = 4
+	broken = 5
 )
+
+// forgiven begins what .ci/run takes for a check that could not be made, and not for one that failed.
+const forgiven = "!!! vulnerabilities: NOT CHECKED: "
 
 // entry is one line of a database's list of modules, and its vulnerability.
 type entry struct{ module, pkg, symbol string }
@@ -64,15 +68,21 @@ func database(t *testing.T, modified time.Time, entries ...entry) string {
 	return "file://" + folder
 }
 
-// check runs the script over one package that uses little.
-func check(t *testing.T, database string) (status int, output string) {
+func root(t *testing.T) string {
 	t.Helper()
-	root, err := filepath.Abs(filepath.Join("..", ".."))
+	path, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), filepath.Join(root, "hack", "verify-vulnerabilities.sh"), "./internal/egress")
-	command.Env = append(os.Environ(), "GOVULNDB="+database, "GOVULNCHECK="+tool(t, root))
+	return path
+}
+
+// check runs the script over a package.
+func check(t *testing.T, database, pkg string, environment ...string) (status int, output string) {
+	t.Helper()
+	root := root(t)
+	command := exec.CommandContext(t.Context(), filepath.Join(root, "hack", "verify-vulnerabilities.sh"), pkg)
+	command.Env = append(append(os.Environ(), "GOVULNDB="+database, "GOVULNCHECK="+tool(t, root)), environment...)
 	text, err := command.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -102,24 +112,45 @@ func tool(t *testing.T, root string) string {
 func TestVulnerabilities(t *testing.T) {
 	ours, now := entry{"code.dny.dev/ssrf", "code.dny.dev/ssrf", "New"}, time.Now()
 	stdlib := entry{"stdlib", "net/http/cgi", "Serve"}
+	const little = "./internal/egress" // which uses little
+	whole := database(t, now, stdlib)
 	for name, tc := range map[string]struct {
-		database string
-		want     int
-		says     string
+		database    string
+		want        int
+		says        string
+		pkg         string
+		environment string
 	}{
-		"nothing that is called":       {database(t, now, stdlib), fine, "no known vulnerability"},
-		"a function that is called":    {database(t, now, stdlib, ours), found, "GO-2026-9001"},
-		"a database that is old":       {database(t, now.AddDate(0, 0, -20), stdlib), untold, "20 days old"},
-		"a database that is empty":     {database(t, now), untold, "no whole mirror"},
-		"a folder that is no database": {"file://" + t.TempDir(), untold, "has no index"},
-		"a folder that is not there":   {"file:///nowhere", untold, "has no index"},
-		"a host out of reach":          {"http://127.0.0.1:1", untold, "NOT CHECKED"},
+		"nothing that is called":       {whole, fine, "no known vulnerability", little, ""},
+		"a function that is called":    {database(t, now, stdlib, ours), found, "GO-2026-9001", little, ""},
+		"a database that is old":       {database(t, now.AddDate(0, 0, -20), stdlib), untold, "20 days old", little, ""},
+		"a database that is empty":     {database(t, now), untold, "no whole mirror", little, ""},
+		"a folder that is no database": {"file://" + t.TempDir(), untold, "has no index", little, ""},
+		"a folder that is not there":   {"file:///nowhere", untold, "has no index", little, ""},
+		"a host out of reach":          {"http://127.0.0.1:1", untold, "cannot be reached", little, ""},
+		"no toolchain":                 {whole, untold, "the toolchain nonsense", little, "GOTOOLCHAIN=nonsense"},
+		"a package that is not there":  {whole, broken, "govulncheck ended with status", "./internal/nowhere", ""},
+		"no tool":                      {whole, broken, "make installs it", little, "GOVULNCHECK=/nowhere"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, output := check(t, tc.database)
+			status, output := check(t, tc.database, tc.pkg, tc.environment)
 			if status != tc.want || !strings.Contains(output, tc.says) {
 				t.Errorf("status %d, want %d and to be told %q:\n%s", status, tc.want, tc.says, output)
 			}
+			if strings.Contains(output, forgiven) != (tc.want == untold) {
+				t.Errorf("status %d is told with or without %q, which is for status %d alone:\n%s", status, forgiven, untold, output)
+			}
 		})
+	}
+}
+
+// TestForgiven holds .ci/run to the text of the script.
+func TestForgiven(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), ".ci", "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "grep -q '^"+forgiven+"'") {
+		t.Errorf(".ci/run does not look for %q", forgiven)
 	}
 }
