@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
@@ -40,6 +41,8 @@ type TokenReviewer struct {
 	cache   *verdicts
 	slots   chan struct{}
 	pace    *TokenPace
+	// flights has one review for all calls that a dispatcher opens at once.
+	flights singleflight.Group
 }
 
 // NewTokenReviewer makes an Authenticator over the API server's TokenReview. now may be nil.
@@ -62,12 +65,31 @@ func (r *TokenReviewer) Authenticate(ctx context.Context, token string) (Identit
 	if v, ok := r.cache.get(key, r.now()); ok {
 		return v.answer()
 	}
-	if !r.pace.Allow(token, r.now()) {
+	flight := r.flights.DoChan(string(key[:]), func() (any, error) {
+		return r.judge(context.WithoutCancel(ctx), token, key) // whoever came first may leave before the others
+	})
+	select {
+	case <-ctx.Done():
 		return Identity{}, errReviewUnavailable
+	case landed := <-flight:
+		if v, ok := landed.Val.(verdict); ok && landed.Err == nil {
+			return v.answer()
+		}
+		return Identity{}, landed.Err
+	}
+}
+
+// judge asks the API server, and keeps what it says.
+func (r *TokenReviewer) judge(ctx context.Context, token string, key [sha256.Size]byte) (verdict, error) {
+	if v, ok := r.cache.get(key, r.now()); ok {
+		return v, nil // of a review that ended a moment ago
+	}
+	if !r.pace.Allow(token, r.now()) {
+		return verdict{}, errReviewUnavailable
 	}
 	v, err := r.review(ctx, token)
 	if err != nil {
-		return Identity{}, err
+		return verdict{}, err
 	}
 	v.until = r.now().Add(refusedFor)
 	if v.good {
@@ -75,7 +97,7 @@ func (r *TokenReviewer) Authenticate(ctx context.Context, token string) (Identit
 		r.pace.Good(token, r.now())
 	}
 	r.cache.put(key, v, r.now())
-	return v.answer()
+	return v, nil
 }
 
 func (r *TokenReviewer) review(ctx context.Context, token string) (verdict, error) {

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -233,4 +235,43 @@ func TestReviewsArePaced(t *testing.T) {
 	if _, err := reviewer.Authenticate(t.Context(), accountToken("shop")); err != nil {
 		t.Errorf("a token of a namespace is put off by garbage: %v", err)
 	}
+}
+
+// slowReviews answers once all callers are there.
+type slowReviews struct {
+	authenticationclient.TokenReviewInterface
+	asked   atomic.Int64
+	release chan struct{}
+}
+
+func (f *slowReviews) Create(context.Context, *authenticationv1.TokenReview, metav1.CreateOptions) (*authenticationv1.TokenReview, error) {
+	f.asked.Add(1)
+	<-f.release
+	return &authenticationv1.TokenReview{Status: goodStatus()}, nil
+}
+
+// A dispatcher opens its streams at once: they share one review, whoever of them leaves first.
+func TestCallsAtOnceShareAReview(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &slowReviews{release: make(chan struct{})}
+		r := NewTokenReviewer(f, nil)
+		first, leave := context.WithCancel(t.Context())
+		results := make(chan error, 3)
+		for _, ctx := range []context.Context{first, t.Context(), t.Context()} {
+			go func() {
+				_, err := r.Authenticate(ctx, "a.b.c")
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		leave()
+		wantCode(t, <-results, codes.Unavailable)
+		close(f.release)
+		for range 2 {
+			wantCode(t, <-results, codes.OK)
+		}
+		if got := f.asked.Load(); got != 1 {
+			t.Errorf("the API server was asked %d times", got)
+		}
+	})
 }
