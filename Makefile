@@ -32,7 +32,7 @@ CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
 
 # Packages under test, and how long each may take.
 PKGS ?= ./...
-TEST_TIMEOUT ?= 25m
+TEST_TIMEOUT ?= 40m
 FUZZTIME ?= 60s
 BENCH ?= .
 BENCHTIME ?= 1s

@@ -29,7 +29,7 @@ import (
 	"github.com/garyclub/webhook-operator/internal/reconcile"
 )
 
-// +kubebuilder:rbac:groups=webhooks.gary.club,resources=redeliveries,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=webhooks.gary.club,resources=redeliveries,verbs=list;watch;delete
 // +kubebuilder:rbac:groups=webhooks.gary.club,resources=redeliveries/status,verbs=patch
 
 const (
@@ -147,7 +147,7 @@ func (r *RedeliveryReconciler) carryOut(ctx context.Context, obj *v1alpha1.Redel
 	if obj.Status.StartTime == nil {
 		obj.Status.StartTime = &now
 		r.goOn(obj, waitingFor("dispatchers are asked"))
-		return time.Millisecond, nil // so that it is seen to be under way
+		return cacheLag, nil // so that it is seen to be under way
 	}
 	began := *r.began.Load()
 	patient := now.Sub(latestOf(obj.Status.StartTime.Time, began)) < redeliveryPatience // a new leader waits anew
@@ -235,7 +235,7 @@ func (r *RedeliveryReconciler) expire(ctx context.Context, obj *v1alpha1.Redeliv
 func ttl(obj *v1alpha1.Redelivery) time.Duration {
 	const unset = 7 * 24 * time.Hour // the default of the API
 	if s := obj.Spec.TTLSecondsAfterFinished; s != nil {
-		return max(time.Duration(*s)*time.Second, time.Millisecond)
+		return max(time.Duration(*s)*time.Second, cacheLag)
 	}
 	return unset
 }

@@ -19,7 +19,7 @@ const (
 )
 
 // Away lists the queues that are not connected, may come back, and may hold failed deliveries of the endpoint: some have
-// failed there within the time for which payloads are kept, or it is a gateway's, and the disk is still there. That of a queue which outlives its
+// failed there within the time for which payloads are kept, and the disk is still there. That of a queue which outlives its
 // pod is, until the queue is given up; that of another one for as long as its pod is there, which the API server is asked
 // about.
 func (l *Losses) Away(ctx context.Context, endpointUID string, connected []string) (ids []string, err error) {
@@ -42,8 +42,8 @@ func (l *Losses) Away(ctx context.Context, endpointUID string, connected []strin
 	return ids, nil
 }
 
-// failing are the pods of the queues in which deliveries of the endpoint failed lately, and of gateways, to which others may
-// have handed such ones over; but for those named.
+// failing are the pods of the queues in which deliveries of the endpoint failed lately, but for those named. What others
+// have handed over to a gateway that is not connected now is not seen here: those others have counted it.
 func (l *Ledger) failing(endpointUID string, but []string) map[bookKey]holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,8 +54,7 @@ func (l *Ledger) failing(endpointUID string, but []string) map[bookKey]holder {
 				continue
 			}
 			t, _ := b.current(endpointUID)
-			_, wide := l.wide[b]
-			if t.failed > 0 && now().Sub(t.lastFailure) < letterTime || wide && now().Sub(b.heard) < letterTime {
+			if t.failed > 0 && now().Sub(t.lastFailure) < letterTime {
 				all[bookKey{namespace, id}] = b.holder
 			}
 		}

@@ -48,6 +48,23 @@ func TestADeletedPodHandsOverToTheGateway(t *testing.T) {
 	eventually(t, soon, func() error { return n.settled("a") })
 	t.Log("\n" + must(t, "-n", "handover", "get", "deliveryattempts", "-o",
 		"custom-columns=NAME:.metadata.name,OUTCOME:.status.outcome,ATTEMPTS:.status.attemptCount,HANDOVERS:.status.handOvers"))
+	n.orders("a")
+}
+
+// orders counts what could be sent again, which is nothing here: the order is carried out, and says who gave it.
+func (n *tenant) orders(endpoint string) {
+	n.t.Helper()
+	apply(n.t, fmt.Sprintf(`
+apiVersion: webhooks.gary.club/v1alpha1
+kind: Redelivery
+metadata: {name: count, namespace: %s}
+spec: {endpointRef: {name: %s}, dryRun: true}`, n.namespace, endpoint))
+	must(n.t, "-n", n.namespace, "wait", "--for=jsonpath={.status.completionTime}", "redelivery/count", "--timeout=120s")
+	got := must(n.t, "-n", n.namespace, "get", "redelivery", "count", "-o",
+		`jsonpath={.status.conditions[?(@.type=="Complete")].reason} {.status.matched} {.spec.requestedBy}`)
+	if me := must(n.t, "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"); got != "Counted 0 "+me {
+		n.t.Errorf("the order came to %q, and I am %q", got, me)
+	}
 }
 
 // explains logs, when the test has failed, what the app's dispatcher said to its end and what the gateway says.

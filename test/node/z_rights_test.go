@@ -32,6 +32,7 @@ type request struct {
 // notUsed are the rights that the tests on a node have no occasion for, and why the operator has them.
 var notUsed = map[string]string{
 	"delete webhooks.gary.club/deliveryattempts": "retention: beyond the history limits, and after the TTL",
+	"delete webhooks.gary.club/redeliveries":     "an order is kept for a week after it was carried out",
 	"delete /configmaps":                         "the page of a queue that has gone is folded after a day",
 	"patch /configmaps":                          "a webhooks-ca that somebody changed is mended",
 	"patch /secrets":                             "a generated key's owner follows spec.signing.deletionPolicy",
