@@ -4,7 +4,8 @@
 #
 # Runs every fuzz target of the module for $FUZZTIME each (60s): go test takes one target of one package at a time. Prints
 # a table of them: executions, inputs that reached something new, and the verdict. $FUZZPARALLEL bounds the workers of a
-# target, $FUZZ is a pattern for what to run, as in FUZZ='internal/(event|sign) '. Fails when a target does, and goes on with the others.
+# target, $FUZZ is a pattern for what to run, as in FUZZ='internal/(event|sign) '. Fails when a target does, and goes on
+# with the others.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -143,7 +143,7 @@ func TestStopHandsOverDeadLetters(t *testing.T) {
 	if err != nil || len(records) != 1 || records[0].Record.State.Done() {
 		t.Errorf("the gateway tells of %d deliveries, error %v; want only the one that waits", len(records), err)
 	}
-	order := queue.Order{ID: "1", Ref: p.Ref, Limit: 10}
+	order := delivery.Order{ID: "1", Ref: p.Ref, Limit: 10}
 	moved, err := gateway.queue.Redeliver(t.Context(), order, p)
 	if err != nil || moved.Moved != 1 {
 		t.Errorf("%d are redelivered by the gateway, error %v", moved.Moved, err)

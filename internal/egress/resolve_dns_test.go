@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
 )
 
@@ -123,13 +122,7 @@ func TestResolveByDNS(t *testing.T) {
 			if !errors.Is(err, tc.wantErr) {
 				t.Errorf("error is %v, want %v", err, tc.wantErr)
 			}
-			var got []string
-			for _, ip := range found {
-				got = append(got, ip.String())
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("addresses differ (-want +got):\n%s", diff)
-			}
+			wantAddresses(t, found, tc.want)
 		})
 	}
 }

@@ -95,13 +95,7 @@ func TestResolve(t *testing.T) {
 			if !errors.Is(err, tc.wantErr) {
 				t.Errorf("error is %v, want %v", err, tc.wantErr)
 			}
-			var got []string
-			for _, ip := range found {
-				got = append(got, ip.String())
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("addresses differ (-want +got):\n%s", diff)
-			}
+			wantAddresses(t, found, tc.want)
 			if diff := cmp.Diff(tc.wantAsked, tc.resolver.asked); diff != "" {
 				t.Errorf("names asked for differ (-want +got):\n%s", diff)
 			}
@@ -117,5 +111,16 @@ func TestResolveBoundsAddresses(t *testing.T) {
 	found, err := New(Options{Resolver: name("a.example", many...)}).resolve(t.Context(), "a.example", "443")
 	if err != nil || len(found) != maxAddresses {
 		t.Errorf("%d addresses and %v, want %d", len(found), err, maxAddresses)
+	}
+}
+
+func wantAddresses(t *testing.T, found []netip.AddrPort, want []string) {
+	t.Helper()
+	var got []string
+	for _, ip := range found {
+		got = append(got, ip.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("addresses differ (-want +got):\n%s", diff)
 	}
 }

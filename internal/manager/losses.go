@@ -32,7 +32,7 @@ func (a *assembly) losses(context.Context, *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	a.lossesOf = losses
+	a.lost = losses
 	return a.mgr.Add(leading{losses.Start})
 }
 

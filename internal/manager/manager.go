@@ -56,7 +56,7 @@ type assembly struct {
 	budget   *record.Budget
 	recorder *record.Recorder
 	ledger   *record.Ledger
-	lossesOf *record.Losses
+	lost     *record.Losses
 	ca       *authority
 	server   *control.Server
 	registry *endpoint.Registry
@@ -174,7 +174,7 @@ func (a *assembly) controllers(ctx context.Context, _ *rest.Config) error {
 		(&controllers.PodReconciler{Client: a.mgr.GetClient(), Events: a.mgr.GetEventRecorder("webhook-operator"), Connections: a.server,
 			Version: version.String()}).SetupWithManager(a.mgr),
 		(&controllers.RedeliveryReconciler{Client: a.mgr.GetClient(), Events: a.mgr.GetEventRecorder("webhook-operator"), Orders: a.server,
-			Queues: a.lossesOf, InForce: a.inForce, WriteContext: statusShare, DeleteContext: deleteShare}).SetupWithManager(a.mgr))
+			Queues: a.lost, InForce: a.inForce, WriteContext: statusShare, DeleteContext: deleteShare}).SetupWithManager(a.mgr))
 }
 
 // namespaceChanged asks for a look at the endpoints whose dispatchers came, went or took something; those of all

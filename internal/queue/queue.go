@@ -102,14 +102,6 @@ const (
 	TookOverFailed
 )
 
-// The words of redelivery, which other packages share.
-type (
-	// Order asks for dead letters to be delivered again.
-	Order = delivery.Order
-	// Redelivered is what an order came to.
-	Redelivered = delivery.Redelivered
-)
-
 // Gate decides whether a delivery to the endpoint may start now. When it refuses, the endpoint's deliveries are passed
 // over until Unpark names it.
 type Gate interface {
@@ -185,7 +177,7 @@ type Queue interface {
 	// sync. An order that was broken off goes on when it is repeated, and one that is done has the result that it had, with
 	// what was handed over since on top, for as long as a dead letter is kept; a dry run tells how far it came.
 	// ErrFull says that there was no room for the first one.
-	Redeliver(ctx context.Context, o Order, p *endpoint.Endpoint) (Redelivered, error)
+	Redeliver(ctx context.Context, o delivery.Order, p *endpoint.Endpoint) (delivery.Redelivered, error)
 	// Unpark makes an endpoint's deliveries eligible again after its gate refused; UnparkAll does so for all endpoints,
 	// those that have nothing waiting now included.
 	Unpark(ref endpoint.Ref)

@@ -30,6 +30,9 @@ func ownKey(s *v1alpha1.WebhookEndpointSpec) {
 // keys puts others in place; without any the Secret is deleted.
 func (n *tenant) keys(data map[string]string) {
 	n.t.Helper()
+	for entry, key := range data {
+		retired.Store(key, n.namespace+"/"+signingSecret+" as "+entry) // sooner or later
+	}
 	s := &corev1.Secret{}
 	s.Namespace, s.Name = n.namespace, signingSecret
 	if data == nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -74,8 +75,15 @@ func allSecrets(ctx context.Context) (map[string]string, error) {
 			}
 		}
 	}
+	retired.Range(func(key, where any) bool {
+		all[fmt.Sprintf("key that was in %s", where)] = strings.TrimPrefix(key.(string), "whsec_")
+		return true
+	})
 	return all, nil
 }
+
+// retired has, by key, the Secrets whose keys tests have replaced or deleted.
+var retired sync.Map
 
 func allSaid(ctx context.Context) (map[string]string, error) {
 	said := map[string]string{}
@@ -97,7 +105,8 @@ func allSaid(ctx context.Context) (map[string]string, error) {
 		return nil, errors.New("the manager's metrics cannot be read")
 	}
 	endpoints, attempts, events := &v1alpha1.WebhookEndpointList{}, &v1alpha1.DeliveryAttemptList{}, &eventsv1.EventList{}
-	for _, list := range []client.ObjectList{endpoints, attempts, events} {
+	orders := &v1alpha1.RedeliveryList{}
+	for _, list := range []client.ObjectList{endpoints, attempts, events, orders} {
 		if err := sys.Client.List(ctx, list); err != nil {
 			return nil, err
 		}
@@ -106,7 +115,8 @@ func allSaid(ctx context.Context) (map[string]string, error) {
 	for i := range endpoints.Items {
 		statuses = append(statuses, endpoints.Items[i].Status)
 	}
-	for kind, what := range map[string]any{"endpoint statuses": statuses, "delivery attempts": attempts.Items, "events": events.Items} {
+	for kind, what := range map[string]any{"endpoint statuses": statuses, "delivery attempts": attempts.Items, "events": events.Items,
+		"redeliveries": orders.Items} {
 		text, err := yaml.Marshal(what)
 		if err != nil {
 			return nil, err

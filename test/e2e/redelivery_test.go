@@ -205,3 +205,25 @@ func TestTheGatewaySendsAgainWhatAPodLeft(t *testing.T) {
 	}
 	n.counted("a", 20, 20)
 }
+
+// An order that comes with the change which it is meant for waits for it: nothing goes where the endpoint pointed before.
+func TestAnOrderGoesWhereTheEndpointPointsNow(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, "redelivery-moved")
+	before, after := unavailable(t), receive(t, receiver.Options{Test: &receiver.Step{}})
+	n.endpoint("a", before, noRetries)
+	n.start()
+	n.ready("a")
+	n.backlog(before, 30)
+	n.finished("a", v1alpha1.DeliveryFailed, 30, soon)
+	mend(before)
+	n.change("a", func(p *v1alpha1.WebhookEndpoint) { p.Spec.URL = after.URL("/" + markPath + "?token=" + markQuery) })
+	n.order("moved", v1alpha1.RedeliverySpec{})
+	n.complete("moved", v1alpha1.ReasonRedelivered)
+	if duplicates := n.delivered(after, 30); duplicates > 0 {
+		t.Errorf("%d were delivered twice", duplicates)
+	}
+	if got := len(eventRequests(before)); got != 30 {
+		t.Errorf("%d requests went where the endpoint pointed before", got-30)
+	}
+}

@@ -7,8 +7,9 @@
 // 	protoc        (unknown)
 // source: internal/handover/handoverpb/handover.proto
 
-// The call by which a dispatcher that ends gives what it has not delivered, and its dead letters, to a gateway. It is called with the bearer
-// token of the audience webhooks.gary.club; only what is of the token's namespace is taken, of another gateway all.
+// The call by which a dispatcher that ends gives what it has not delivered, and its dead letters, to a gateway. It is
+// called with the bearer token of the audience webhooks.gary.club; only what is of the token's namespace is taken, of
+// another gateway all.
 
 package handoverpb
 

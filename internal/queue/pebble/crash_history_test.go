@@ -304,8 +304,8 @@ func (h *history) redeliver() {
 	h.append("append for an order", items...)
 	h.expire("expire for an order", "r")
 	p, id := queuetest.Endpoint("r"), orderOf("1")
-	order := queue.Order{ID: "1", Name: "again", Ref: p.Ref, Limit: n}
-	want := queue.Redelivered{Matched: n, Moved: n}
+	order := delivery.Order{ID: "1", Name: "again", Ref: p.Ref, Limit: n}
+	want := delivery.Redelivered{Matched: n, Moved: n}
 	h.r.mu.Lock()
 	h.r.order, h.r.ordered = &order, want
 	h.r.mu.Unlock()

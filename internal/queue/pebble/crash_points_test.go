@@ -18,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/garyclub/webhook-operator/internal/delivery"
 	"github.com/garyclub/webhook-operator/internal/queue"
 	"github.com/garyclub/webhook-operator/internal/queue/queuetest"
 )
@@ -52,8 +53,8 @@ type recorder struct {
 	answered int
 	requests map[string]int // made, by delivery
 	// order is the one that is to be repeated after a cut, and ordered what it comes to.
-	order    *queue.Order
-	ordered  queue.Redelivered
+	order    *delivery.Order
+	ordered  delivery.Redelivered
 	n, disks int
 	points   map[string]int
 	// hold keeps every sync until it is closed; nil keeps none.
@@ -69,8 +70,8 @@ type cut struct {
 	at       time.Time
 	allowed  []*world
 	requests map[string]int
-	order    *queue.Order
-	ordered  queue.Redelivered
+	order    *delivery.Order
+	ordered  delivery.Redelivered
 }
 
 func newRecorder(opt Options, clock *queuetest.Clock, mem *vfs.MemFS) *recorder {

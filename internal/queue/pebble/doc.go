@@ -32,8 +32,8 @@
 // first; what is found is looked up again by the committer, which in one batch deletes each dead letter, adds a delivery
 // with a copy of its event under a new seq, and notes under order how far it came. So a crash leaves a part done or not
 // done, and an order that is repeated goes on behind it: what was moved is no dead letter any more, and what failed since
-// the order began, or under it, is not of it. The last batch notes that the order is done, and from then on it has that
-// result. An order ends where there is no room for more; when there was none for the first one it is as if it had not come.
+// the order began, or under it, is not of it. The last batch notes that the order is done; from then on it has that result,
+// with what was handed over since on top while its limit is not used up. An order ends where there is no room for more; when there was none for the first one it is as if it had not come.
 //
 // # What is deleted leaves the disk
 //

@@ -26,27 +26,27 @@ const (
 var errForeignOrder = errors.New("the order is of another endpoint")
 
 // Redeliver implements queue.Queue. Calls of it take turns.
-func (q *Queue) Redeliver(ctx context.Context, o queue.Order, p *endpoint.Endpoint) (queue.Redelivered, error) {
+func (q *Queue) Redeliver(ctx context.Context, o delivery.Order, p *endpoint.Endpoint) (delivery.Redelivered, error) {
 	err := o.Validate()
 	if err == nil && !o.DryRun && (p == nil || p.Ref != o.Ref) {
 		err = errForeignOrder
 	}
 	if err != nil {
-		return queue.Redelivered{}, fmt.Errorf("redeliver: %w: %w", queue.ErrOrder, err)
+		return delivery.Redelivered{}, fmt.Errorf("redeliver: %w: %w", queue.ErrOrder, err)
 	}
 	q.ordering.Lock()
 	defer q.ordering.Unlock()
 	r := &redelivery{q: q, order: &o, endpoint: p, lane: laneOf(o.Ref)}
 	if err := r.run(ctx); err != nil {
-		return queue.Redelivered{}, fmt.Errorf("redeliver: %w", err)
+		return delivery.Redelivered{}, fmt.Errorf("redeliver: %w", err)
 	}
-	return queue.Redelivered{Matched: r.info.matched, Moved: r.info.moved, ShareFull: r.info.full}, nil
+	return delivery.Redelivered{Matched: r.info.matched, Moved: r.info.moved, ShareFull: r.info.full}, nil
 }
 
 // redelivery is one call of Redeliver.
 type redelivery struct {
 	q        *Queue
-	order    *queue.Order
+	order    *delivery.Order
 	endpoint *endpoint.Endpoint
 	lane     laneID
 	info     orderInfo
@@ -167,7 +167,7 @@ func (o *orderOp) prepare(b *batch) error {
 // redeliverOp moves dead letters to the endpoint's lane.
 type redeliverOp struct {
 	call
-	order    *queue.Order
+	order    *delivery.Order
 	endpoint *endpoint.Endpoint
 	letters  [][]byte
 	info     orderInfo

@@ -11,7 +11,6 @@ import (
 	pdb "github.com/cockroachdb/pebble/v2"
 
 	"github.com/garyclub/webhook-operator/internal/delivery"
-	"github.com/garyclub/webhook-operator/internal/queue"
 	"github.com/garyclub/webhook-operator/internal/queue/queuetest"
 )
 
@@ -30,7 +29,7 @@ func TestAnOrderThatGoesOnLeavesOutWhatFailedSince(t *testing.T) {
 	for range 5 {
 		bury()
 	}
-	order := queue.Order{ID: "1", Ref: p.Ref, Limit: 4}
+	order := delivery.Order{ID: "1", Ref: p.Ref, Limit: 4}
 	r := &redelivery{q: q, order: &order, endpoint: p, lane: laneOf(p.Ref), limit: order.Limit}
 	letters, _, err := r.page([]byte{tableDead})
 	if err != nil {
@@ -41,15 +40,15 @@ func TestAnOrderThatGoesOnLeavesOutWhatFailedSince(t *testing.T) {
 	}
 	clock.Advance(time.Second)
 	mustSettle(t, q, clock.Now(), delivery.OutcomeGone) // failed again, under the order
-	another := queue.Order{ID: "2", Ref: p.Ref, Limit: 1, Since: clock.Now()}
-	if got, err := q.Redeliver(t.Context(), another, p); err != nil || got != (queue.Redelivered{Matched: 1, Moved: 1}) {
+	another := delivery.Order{ID: "2", Ref: p.Ref, Limit: 1, Since: clock.Now()}
+	if got, err := q.Redeliver(t.Context(), another, p); err != nil || got != (delivery.Redelivered{Matched: 1, Moved: 1}) {
 		t.Fatalf("%+v, error %v", got, err)
 	}
 	for range 2 { // what is left of the first order, and what the second one moved
 		mustSettle(t, q, clock.Now(), delivery.OutcomeGone)
 	}
 	bury()
-	want := queue.Redelivered{Matched: 5, Moved: 4}
+	want := delivery.Redelivered{Matched: 5, Moved: 4}
 	for range 2 {
 		if got, err := q.Redeliver(t.Context(), order, p); err != nil || got != want {
 			t.Errorf("the order goes on to %+v, error %v, want %+v", got, err, want)
@@ -70,8 +69,8 @@ func TestADeadLetterWithoutItsEventStays(t *testing.T) {
 	if err := q.db.Delete(seqKey(tableEvent, 2), pdb.Sync); err != nil {
 		t.Fatal(err)
 	}
-	order := queue.Order{ID: "1", Ref: p.Ref, Limit: 10}
-	if got, err := q.Redeliver(t.Context(), order, p); err != nil || got != (queue.Redelivered{Matched: 3, Moved: 2}) {
+	order := delivery.Order{ID: "1", Ref: p.Ref, Limit: 10}
+	if got, err := q.Redeliver(t.Context(), order, p); err != nil || got != (delivery.Redelivered{Matched: 3, Moved: 2}) {
 		t.Errorf("%+v, error %v", got, err)
 	}
 	leaseAll(t, q, 2)
@@ -84,7 +83,7 @@ func TestOrdersAreBoundedInNumber(t *testing.T) {
 	p := queuetest.Endpoint("a")
 	for i := range maxOrders + 5 {
 		clock.Advance(time.Millisecond)
-		if _, err := q.Redeliver(t.Context(), queue.Order{ID: fmt.Sprint(i), Ref: p.Ref, Limit: 1}, p); err != nil {
+		if _, err := q.Redeliver(t.Context(), delivery.Order{ID: fmt.Sprint(i), Ref: p.Ref, Limit: 1}, p); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/garyclub/webhook-operator/internal/delivery"
-	"github.com/garyclub/webhook-operator/internal/queue"
 	"github.com/garyclub/webhook-operator/internal/queue/queuetest"
 )
 
@@ -186,7 +185,7 @@ func TestRedeliveredPayloadsLeaveTheDisk(t *testing.T) {
 	s.add(payload, delivery.OutcomeGone)
 	flush(t, s.Queue)
 	p := queuetest.Endpoint("a")
-	order := queue.Order{ID: "1", Ref: p.Ref, Limit: 1}
+	order := delivery.Order{ID: "1", Ref: p.Ref, Limit: 1}
 	if got, err := s.Redeliver(t.Context(), order, p); err != nil || got.Moved != 1 {
 		t.Fatalf("%+v, error %v", got, err)
 	}

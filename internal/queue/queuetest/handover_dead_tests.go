@@ -69,7 +69,7 @@ func testLeaseDead(t *testing.T, engine Engine) {
 	// One that is redelivered meanwhile is this queue's to deliver.
 	b.restart()
 	leases := b.leaseDead(10)
-	equal(b, "the order", b.redeliver(order("1", "b")), queue.Redelivered{Matched: 2, Moved: 2})
+	equal(b, "the order", b.redeliver(order("1", "b")), delivery.Redelivered{Matched: 2, Moved: 2})
 	b.must(b.HandedOver(t.Context(), leases))
 	equal(b, "pending", b.counters("b").Pending, 2)
 	for range 2 {
@@ -118,7 +118,20 @@ func testTakeOverDead(t *testing.T, engine Engine) {
 	equal(from, "records of the source", len(from.outbox()), 2)
 	equal(from, "failures that the source counts", from.counters("a").Failed, 1)
 	equal(from, "live bytes of the source", from.Stats().LiveBytes, 0)
-	for _, l := range to.leaseDead(10) {
+	to.holdsDead(parcels)
+	equal(to, "an order", to.redeliver(order("1", "a")), delivery.Redelivered{Matched: 1, Moved: 1})
+	to.settle(to.lease(), delivery.OutcomeDelivered)
+	equal(to, "succeeded", to.counters("a").Succeeded, 1)
+	// It expires when it was to expire.
+	to.clock.Advance(25 * time.Hour)
+	until(to, "the dead letters have expired", func() bool { return to.Stats().DeadLetters == 0 })
+	equal(to, "live bytes", to.Stats().LiveBytes, 0)
+}
+
+// holdsDead compares the dead letters with those that were handed over.
+func (b *bench) holdsDead(parcels []queue.Parcel) {
+	b.Helper()
+	for _, l := range b.leaseDead(10) {
 		for _, p := range parcels {
 			want := p.Delivery
 			want.Hops = 1
@@ -126,20 +139,18 @@ func testTakeOverDead(t *testing.T, engine Engine) {
 				continue
 			}
 			if diff := cmp.Diff(want, l.Delivery()); diff != "" {
-				t.Errorf("dead letter differs (-want +got):\n%s", diff)
+				b.Errorf("dead letter differs (-want +got):\n%s", diff)
 			}
 		}
-		l.Release(to.clock.Now())
+		l.Release(b.clock.Now())
 	}
-	equal(to, "an order", to.redeliver(order("1", "a")), queue.Redelivered{Matched: 1, Moved: 1})
-	to.settle(to.lease(), delivery.OutcomeDelivered)
-	equal(to, "succeeded", to.counters("a").Succeeded, 1)
-	// It expires when it was to expire.
-	to.clock.Advance(25 * time.Hour)
-	until(to, "the dead letters have expired", func() bool { return to.Stats().DeadLetters == 0 })
-	equal(to, "live bytes", to.Stats().LiveBytes, 0)
+}
 
-	// What is beyond the bound takes the place of the oldest.
+// testTakeOverDeadBounds takes more than there is room for: among dead letters it takes the place of the oldest.
+func testTakeOverDeadBounds(t *testing.T, engine Engine) {
+	from := start(t, engine, Limits{})
+	from.bury("a", "one")
+	p := from.parcels(from.leaseDead(1))[0]
 	small := start(t, engine, Limits{Receives: true, DeadLetterBytes: 10 << 10})
 	for range 20 {
 		small.bury("a", "one")
@@ -148,7 +159,7 @@ func testTakeOverDead(t *testing.T, engine Engine) {
 	small.clock.Advance(time.Minute)
 	for i := range 20 {
 		item := Item(small.clock.Now(), fmt.Sprint(i), Endpoint("b"))
-		d := parcels[0].Delivery
+		d := p.Delivery
 		d.Ref, d.Accepted = Endpoint("b").Ref, item.Event.Accepted
 		d.RedeliverableUntil = small.clock.Now().Add(24 * time.Hour)
 		equal(small, "a parcel", small.takeOver(queue.Parcel{Event: item.Event, Delivery: d})[0], queue.TookOverAdded)
@@ -159,11 +170,10 @@ func testTakeOverDead(t *testing.T, engine Engine) {
 	}
 	dry := order("dry", "a")
 	dry.DryRun = true
-	equal(small, "the older ones that are left", small.redeliver(dry), queue.Redelivered{})
+	equal(small, "the older ones that are left", small.redeliver(dry), delivery.Redelivered{})
 
 	tiny := start(t, engine, Limits{Receives: true, MaxBytes: 64 << 10})
 	item := Item(tiny.clock.Now(), strings.Repeat("x", 65<<10), Endpoint("a"))
-	p := parcels[0]
 	p.Event = item.Event
 	if _, err := tiny.TakeOver(t.Context(), []queue.Parcel{p}); !errors.Is(err, queue.ErrFull) {
 		t.Errorf("error is %v, want ErrFull", err)
@@ -178,14 +188,14 @@ func testRedeliverHandedOver(t *testing.T, engine Engine) {
 	to := start(t, engine, Limits{Receives: true})
 	to.clock.Advance(time.Minute)
 	o := order("1", "a")
-	equal(to, "before the hand-over", to.redeliver(o), queue.Redelivered{})
+	equal(to, "before the hand-over", to.redeliver(o), delivery.Redelivered{})
 	to.takeOver(from.parcels(from.leaseDead(10))...)
 	o.Limit = 1
-	equal(to, "within the limit", to.redeliver(o), queue.Redelivered{Matched: 2, Moved: 1})
-	equal(to, "the limit is used up", to.redeliver(o), queue.Redelivered{Matched: 2, Moved: 1})
+	equal(to, "within the limit", to.redeliver(o), delivery.Redelivered{Matched: 2, Moved: 1})
+	equal(to, "the limit is used up", to.redeliver(o), delivery.Redelivered{Matched: 2, Moved: 1})
 	o.Limit = 10
 	for range 2 {
-		equal(to, "with more room", to.redeliver(o), queue.Redelivered{Matched: 2, Moved: 2})
+		equal(to, "with more room", to.redeliver(o), delivery.Redelivered{Matched: 2, Moved: 2})
 		to.crash()
 	}
 }

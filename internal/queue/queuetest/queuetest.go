@@ -84,6 +84,7 @@ func Run(t *testing.T, engine Engine) {
 		"what is here is not taken twice":                testTakeOverKnows,
 		"a full queue or share says so to a hand-over":   testTakeOverFull,
 		"dead letters move to another queue":             testTakeOverDead,
+		"more dead letters move than have room":          testTakeOverDeadBounds,
 		"dead letters are leased for a hand-over":        testLeaseDead,
 		"an event that comes twice is kept twice":        testTakeOverTwice,
 		"an order has dead letters delivered again":      testRedeliver,

@@ -18,12 +18,12 @@ import (
 )
 
 // order is one for all dead letters of the endpoint.
-func order(id, name string) queue.Order {
-	return queue.Order{ID: id, Name: "order-" + id, Ref: Endpoint(name).Ref, Limit: 1000}
+func order(id, name string) delivery.Order {
+	return delivery.Order{ID: id, Name: "order-" + id, Ref: Endpoint(name).Ref, Limit: 1000}
 }
 
 // redeliver carries an order out.
-func (b *bench) redeliver(o queue.Order) queue.Redelivered {
+func (b *bench) redeliver(o delivery.Order) delivery.Redelivered {
 	b.Helper()
 	result, err := b.Redeliver(b.Context(), o, Endpoint(o.Ref.Name))
 	b.must(err)
@@ -51,9 +51,9 @@ func testRedeliver(t *testing.T, engine Engine) {
 	dry := order("dry", "a")
 	dry.DryRun = true
 	live := b.Stats().LiveBytes
-	equal(b, "a dry run", b.redeliver(dry), queue.Redelivered{Matched: 1})
+	equal(b, "a dry run", b.redeliver(dry), delivery.Redelivered{Matched: 1})
 	b.none(open{})
-	equal(b, "the order", b.redeliver(order("1", "a")), queue.Redelivered{Matched: 1, Moved: 1})
+	equal(b, "the order", b.redeliver(order("1", "a")), delivery.Redelivered{Matched: 1, Moved: 1})
 	equal(b, "live bytes", b.Stats().LiveBytes, live)
 	equal(b, "dead letters", b.Stats().DeadLetters, 1)
 	c := b.counters("a")
@@ -75,7 +75,7 @@ func testRedeliver(t *testing.T, engine Engine) {
 		}
 		equal(b, "call id of the record", records[2].Record.CallID, "call_1")
 		b.crash()
-		equal(b, "the order once more", b.redeliver(order("1", "a")), queue.Redelivered{Matched: 1, Moved: 1})
+		equal(b, "the order once more", b.redeliver(order("1", "a")), delivery.Redelivered{Matched: 1, Moved: 1})
 	}
 	l := b.lease()
 	if diff := cmp.Diff(want, l.Delivery()); diff != "" {
@@ -97,14 +97,14 @@ func testRedeliverAgain(t *testing.T, engine Engine) {
 	b.bury("a", "one")
 	for n := range 3 {
 		o := order(fmt.Sprint("nth", n), "a")
-		equal(b, "the order", b.redeliver(o), queue.Redelivered{Matched: 1, Moved: 1})
+		equal(b, "the order", b.redeliver(o), delivery.Redelivered{Matched: 1, Moved: 1})
 		l := b.lease()
 		equal(b, "order of the delivery", l.Delivery().Order, o.ID)
 		b.settle(l, delivery.OutcomeGone)
 		o.DryRun = true
-		equal(b, "asked what it came to", b.redeliver(o), queue.Redelivered{Matched: 1, Moved: 1})
+		equal(b, "asked what it came to", b.redeliver(o), delivery.Redelivered{Matched: 1, Moved: 1})
 		o.DryRun = false
-		equal(b, "the order repeated", b.redeliver(o), queue.Redelivered{Matched: 1, Moved: 1})
+		equal(b, "the order repeated", b.redeliver(o), delivery.Redelivered{Matched: 1, Moved: 1})
 		b.none(open{})
 		equal(b, "dead letters", b.Stats().DeadLetters, 1)
 		b.restart()
@@ -126,40 +126,40 @@ func testRedeliverChooses(t *testing.T, engine Engine) {
 		b.clock.Advance(time.Minute)
 	}
 	for name, choose := range map[string]struct {
-		change func(o *queue.Order)
+		change func(o *delivery.Order)
 		want   int
 	}{
-		"all":                {func(*queue.Order) {}, 6},
-		"since":              {func(o *queue.Order) { o.Since = begin.Add(2 * time.Minute) }, 4},
-		"until":              {func(o *queue.Order) { o.Until = begin.Add(2 * time.Minute) }, 2},
-		"both":               {func(o *queue.Order) { o.Since, o.Until = begin.Add(time.Minute), begin.Add(3*time.Minute) }, 2},
-		"calls":              {func(o *queue.Order) { o.CallIDs = []string{"call_1", "call_5", "call_7"} }, 2},
-		"events":             {func(o *queue.Order) { o.EventIDs = events[:3] }, 3},
-		"calls and events":   {func(o *queue.Order) { o.CallIDs, o.EventIDs = []string{"call_1", "call_5"}, events[:3] }, 1},
-		"another endpoint":   {func(o *queue.Order) { o.Ref = Endpoint("b").Ref }, 0},
-		"another's failures": {func(o *queue.Order) { o.Ref.Namespace = "other" }, 0},
+		"all":                {func(*delivery.Order) {}, 6},
+		"since":              {func(o *delivery.Order) { o.Since = begin.Add(2 * time.Minute) }, 4},
+		"until":              {func(o *delivery.Order) { o.Until = begin.Add(2 * time.Minute) }, 2},
+		"both":               {func(o *delivery.Order) { o.Since, o.Until = begin.Add(time.Minute), begin.Add(3*time.Minute) }, 2},
+		"calls":              {func(o *delivery.Order) { o.CallIDs = []string{"call_1", "call_5", "call_7"} }, 2},
+		"events":             {func(o *delivery.Order) { o.EventIDs = events[:3] }, 3},
+		"calls and events":   {func(o *delivery.Order) { o.CallIDs, o.EventIDs = []string{"call_1", "call_5"}, events[:3] }, 1},
+		"another endpoint":   {func(o *delivery.Order) { o.Ref = Endpoint("b").Ref }, 0},
+		"another's failures": {func(o *delivery.Order) { o.Ref.Namespace = "other" }, 0},
 	} {
 		o := order("dry", "a")
 		o.DryRun = true
 		choose.change(&o)
-		equal(b, name, b.redeliver(o), queue.Redelivered{Matched: choose.want})
+		equal(b, name, b.redeliver(o), delivery.Redelivered{Matched: choose.want})
 	}
 	limited := order("limited", "a")
 	limited.Limit = 2
-	equal(b, "limited", b.redeliver(limited), queue.Redelivered{Matched: 6, Moved: 2})
+	equal(b, "limited", b.redeliver(limited), delivery.Redelivered{Matched: 6, Moved: 2})
 	for _, want := range events[:2] {
 		l := b.lease()
 		equal(b, "the ones that failed first", l.Delivery().EventID, want)
 		b.settle(l, delivery.OutcomeDelivered)
 	}
 	b.none(open{})
-	equal(b, "the rest", b.redeliver(order("rest", "a")), queue.Redelivered{Matched: 4, Moved: 4})
+	equal(b, "the rest", b.redeliver(order("rest", "a")), delivery.Redelivered{Matched: 4, Moved: 4})
 	// A dead letter whose time is over may still be there.
 	for range 4 {
 		b.settle(b.lease(), delivery.OutcomeGone)
 	}
 	b.clock.Advance(24 * time.Hour)
-	equal(b, "what has expired", b.redeliver(order("late", "a")), queue.Redelivered{})
+	equal(b, "what has expired", b.redeliver(order("late", "a")), delivery.Redelivered{})
 }
 
 // testRedeliverMany moves more than one batch takes, of events that other endpoints hold too.
@@ -178,7 +178,7 @@ func testRedeliverMany(t *testing.T, engine Engine) {
 	}
 	o := order("many", "a")
 	o.Limit = 600
-	equal(b, "the order", b.redeliver(o), queue.Redelivered{Matched: n, Moved: 600})
+	equal(b, "the order", b.redeliver(o), delivery.Redelivered{Matched: n, Moved: 600})
 	equal(b, "pending", b.counters("a").Pending, 600)
 	b.restart()
 	seen := map[string]bool{}
@@ -203,9 +203,9 @@ func testRedeliverFull(t *testing.T, engine Engine) {
 		b.bury("a", strings.Repeat("x", 100<<10))
 	}
 	got := b.redeliver(order("share", "a"))
-	equal(b, "of a share for two", got, queue.Redelivered{Matched: 4, Moved: 2, ShareFull: true})
+	equal(b, "of a share for two", got, delivery.Redelivered{Matched: 4, Moved: 2, ShareFull: true})
 	equal(b, "the order repeated", b.redeliver(order("share", "a")), got)
-	equal(b, "another order", b.redeliver(order("another", "a")), queue.Redelivered{Matched: 2, ShareFull: true})
+	equal(b, "another order", b.redeliver(order("another", "a")), delivery.Redelivered{Matched: 2, ShareFull: true})
 	for range 2 {
 		b.settle(b.lease(), delivery.OutcomeDelivered)
 	}
@@ -222,7 +222,7 @@ func testRedeliverFull(t *testing.T, engine Engine) {
 	b.must(err)
 	_, _, err = b.Expire(t.Context(), Endpoint("a").Ref, true, delivery.ReasonEndpointDeleted)
 	b.must(err)
-	equal(b, "of room for two", b.redeliver(order("full", "a")), queue.Redelivered{Matched: 3, Moved: 2, ShareFull: true})
+	equal(b, "of room for two", b.redeliver(order("full", "a")), delivery.Redelivered{Matched: 3, Moved: 2, ShareFull: true})
 	before := b.Stats()
 	if _, err := b.Redeliver(t.Context(), order("none", "a"), Endpoint("a")); !errors.Is(err, queue.ErrFull) {
 		t.Fatalf("error is %v, want ErrFull", err)
@@ -233,23 +233,23 @@ func testRedeliverFull(t *testing.T, engine Engine) {
 		b.must(err)
 		b.settle(l, delivery.OutcomeDelivered)
 	}
-	equal(b, "the order when there is room", b.redeliver(order("none", "a")), queue.Redelivered{Matched: 1, Moved: 1})
+	equal(b, "the order when there is room", b.redeliver(order("none", "a")), delivery.Redelivered{Matched: 1, Moved: 1})
 }
 
 func testRedeliverRefuses(t *testing.T, engine Engine) {
 	b := start(t, engine, Limits{})
 	b.bury("a", "one")
 	many := slices.Repeat([]string{"x"}, delivery.MaxOrderNames+1)
-	for name, spoil := range map[string]func(o *queue.Order){
-		"no id":          func(o *queue.Order) { o.ID = "" },
-		"long id":        func(o *queue.Order) { o.ID = strings.Repeat("x", delivery.MaxOrderIDBytes+1) },
-		"long name":      func(o *queue.Order) { o.Name = strings.Repeat("x", delivery.MaxOrderNameBytes+1) },
-		"no limit":       func(o *queue.Order) { o.Limit = 0 },
-		"many call ids":  func(o *queue.Order) { o.CallIDs = many },
-		"many event ids": func(o *queue.Order) { o.EventIDs = many },
-		"empty call id":  func(o *queue.Order) { o.CallIDs = []string{""} },
-		"long event id":  func(o *queue.Order) { o.EventIDs = []string{strings.Repeat("x", delivery.MaxNamedIDBytes+1)} },
-		"other endpoint": func(o *queue.Order) { o.Ref.Name = "b" },
+	for name, spoil := range map[string]func(o *delivery.Order){
+		"no id":          func(o *delivery.Order) { o.ID = "" },
+		"long id":        func(o *delivery.Order) { o.ID = strings.Repeat("x", delivery.MaxOrderIDBytes+1) },
+		"long name":      func(o *delivery.Order) { o.Name = strings.Repeat("x", delivery.MaxOrderNameBytes+1) },
+		"no limit":       func(o *delivery.Order) { o.Limit = 0 },
+		"many call ids":  func(o *delivery.Order) { o.CallIDs = many },
+		"many event ids": func(o *delivery.Order) { o.EventIDs = many },
+		"empty call id":  func(o *delivery.Order) { o.CallIDs = []string{""} },
+		"long event id":  func(o *delivery.Order) { o.EventIDs = []string{strings.Repeat("x", delivery.MaxNamedIDBytes+1)} },
+		"other endpoint": func(o *delivery.Order) { o.Ref.Name = "b" },
 	} {
 		o := order("1", "a")
 		spoil(&o)
@@ -271,7 +271,7 @@ func testRedeliverRefuses(t *testing.T, engine Engine) {
 func testRedeliverForgets(t *testing.T, engine Engine) {
 	b := start(t, engine, Limits{DeadLetterRetention: time.Hour})
 	b.bury("a", "one")
-	one := queue.Redelivered{Matched: 1, Moved: 1}
+	one := delivery.Redelivered{Matched: 1, Moved: 1}
 	equal(b, "the order", b.redeliver(order("1", "a")), one)
 	b.settle(b.lease(), delivery.OutcomeGone)
 	b.clock.Advance(90 * time.Minute)
@@ -281,7 +281,7 @@ func testRedeliverForgets(t *testing.T, engine Engine) {
 	for range 3 { // a restart may put a sweep off
 		b.clock.Advance(time.Hour)
 	}
-	until(b, "the order is forgotten", func() bool { return b.redeliver(order("1", "a")) == queue.Redelivered{} })
+	until(b, "the order is forgotten", func() bool { return b.redeliver(order("1", "a")) == delivery.Redelivered{} })
 	b.bury("a", "two")
 	b.clock.Advance(time.Second)
 	equal(b, "an order", b.redeliver(order("first", "a")), one)
@@ -289,5 +289,5 @@ func testRedeliverForgets(t *testing.T, engine Engine) {
 		b.clock.Advance(time.Millisecond)
 		b.redeliver(order(fmt.Sprint("next", i), "b"))
 	}
-	equal(b, "the order after a thousand others", b.redeliver(order("first", "a")), queue.Redelivered{})
+	equal(b, "the order after a thousand others", b.redeliver(order("first", "a")), delivery.Redelivered{})
 }
