@@ -82,6 +82,9 @@ func allSecrets(ctx context.Context) (map[string]string, error) {
 	return all, nil
 }
 
+// left has, by UID, the statuses of endpoints whose tests have ended.
+var left sync.Map
+
 // retired has, by key, the Secrets whose keys tests have replaced or deleted.
 var retired sync.Map
 
@@ -112,6 +115,10 @@ func allSaid(ctx context.Context) (map[string]string, error) {
 		}
 	}
 	var statuses []any
+	left.Range(func(_, status any) bool {
+		statuses = append(statuses, status)
+		return true
+	})
 	for i := range endpoints.Items {
 		statuses = append(statuses, endpoints.Items[i].Status)
 	}

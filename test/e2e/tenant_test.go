@@ -48,9 +48,28 @@ func newTenant(t *testing.T, namespace string, args ...string) *tenant {
 	}
 	t.Cleanup(d.Stop)
 	n := &tenant{t: t, namespace: namespace, Dispatcher: d}
+	t.Cleanup(n.leave)
 	n.secret(caSecret, map[string]string{"ca.crt": string(ca.PEM())})
 	n.secret(headerSecret, map[string]string{"value": markHeader})
 	return n
+}
+
+// leave deletes the endpoints. Whenever a gateway comes or goes, all that there are have their statuses written, at a pace:
+// those of a hundred tests that have ended would hold up the ones of the next. What they say is kept for the search.
+func (n *tenant) leave() {
+	ctx := context.WithoutCancel(n.t.Context())
+	list := &v1alpha1.WebhookEndpointList{}
+	if err := sys.Client.List(ctx, list, client.InNamespace(n.namespace)); err != nil {
+		n.t.Error(err)
+		return
+	}
+	for i := range list.Items {
+		p := &list.Items[i]
+		left.Store(p.UID, p.Status)
+		if err := sys.Client.Delete(ctx, p); client.IgnoreNotFound(err) != nil {
+			n.t.Error(err)
+		}
+	}
 }
 
 // start starts the dispatcher of a namespace that has endpoints.
